@@ -1,0 +1,2 @@
+//! The simulated machine.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! What dom0's daemons do elsewhere.
+#![no_std]
+#![forbid(unsafe_code)]

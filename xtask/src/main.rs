@@ -1,0 +1,3 @@
+//! `cargo xtask`: see `--help`.
+
+fn main() {}
