@@ -1,10 +1,26 @@
 //! The model of a Xen-compatible hypervisor: pure, safe, knows no hardware.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        reason = "tests make up numbers that fit"
+    )
+)]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod clock;
+pub mod lock;
+pub mod machine;
+pub mod memory;
 pub mod number;
+pub mod p2m;
+#[cfg(test)]
+mod testing;
+pub mod vcpu;

@@ -1,0 +1,476 @@
+//! The frames of the machine: a buddy allocator, and for each frame who owns it and how often it is in use.
+//!
+//! Invariant: a frame is either free (and then on exactly one list, as part of exactly one block) or used, with an
+//! owner and at least one reference. The last reference frees it; a freed frame forgets its owner. Whoever maps a
+//! frame, writes to it later, or shows it to another domain holds a reference meanwhile, so that a frame never
+//! changes owner under anybody's feet.
+//!
+//! The records live in frames of their own, reached through [`MachineMemory`] like everything else: the heap holds
+//! nothing that grows with the machine. Lock: [`Rank::Frames`], for the free lists; references are counted without it.
+//!
+//! It must never hand out a frame that is not in the memory it was given, whatever numbers come in.
+
+use alloc::sync::Arc;
+use core::ops::Range;
+
+use crate::lock::{Rank, Ranked};
+use crate::machine::MachineMemory;
+use crate::number::{DomainId, FRAME_SIZE, MachineAddr, Mfn, Order};
+
+/// Largest block the allocator keeps: 1 GiB.
+const LARGEST: u8 = Order::HUGE.raw();
+const LISTS: usize = LARGEST as usize + 1;
+/// No frame: the end of a list.
+const NONE: u32 = u32::MAX;
+const RECORD_BYTES: u64 = 16;
+
+/// There is no block of the wanted size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfFrames {
+    /// The size that was wanted.
+    pub order: Order,
+}
+
+/// Whose a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// The hypervisor's own: tables, control structures.
+    Hypervisor,
+    /// A domain's.
+    Domain(DomainId),
+}
+
+impl Owner {
+    /// No domain has this number: `DOMID_XEN` of the public headers.
+    const HYPERVISOR: u16 = 0x7ff2;
+
+    const fn raw(self) -> u16 {
+        match self {
+            Self::Hypervisor => Self::HYPERVISOR,
+            Self::Domain(id) => id.raw(),
+        }
+    }
+
+    const fn from_raw(raw: u16) -> Self {
+        if raw == Self::HYPERVISOR {
+            Self::Hypervisor
+        } else {
+            Self::Domain(DomainId::new(raw))
+        }
+    }
+}
+
+/// What a frame's record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Record {
+    state: State,
+    order: u8,
+    owner: u16,
+    references: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Not ours, or inside a free block.
+    Inside,
+    /// The first frame of a free block of `order`.
+    Free,
+    /// In use by `owner`.
+    Used,
+}
+
+impl Record {
+    const INSIDE: Self = Self {
+        state: State::Inside,
+        order: 0,
+        owner: 0,
+        references: 0,
+    };
+
+    fn pack(self) -> u64 {
+        let state = match self.state {
+            State::Inside => 0_u64,
+            State::Free => 1,
+            State::Used => 2,
+        };
+        u64::from(self.references) | u64::from(self.owner) << 32 | state << 48 | u64::from(self.order) << 56
+    }
+
+    fn unpack(word: u64) -> Self {
+        let [r0, r1, r2, r3, o0, o1, state, order] = word.to_le_bytes();
+        let state = match state {
+            1 => State::Free,
+            2 => State::Used,
+            _ => State::Inside,
+        };
+        Self {
+            state,
+            order,
+            owner: u16::from_le_bytes([o0, o1]),
+            references: u32::from_le_bytes([r0, r1, r2, r3]),
+        }
+    }
+}
+
+struct Lists {
+    heads: [u32; LISTS],
+    free: u64,
+}
+
+/// All frames of the machine that may be handed out.
+pub struct Frames {
+    memory: Arc<dyn MachineMemory>,
+    table: MachineAddr,
+    first: u64,
+    count: u32,
+    total: u64,
+    lists: Ranked<Lists>,
+}
+
+impl Frames {
+    /// Takes over the given memory. The records are put at the end of the largest range.
+    ///
+    /// Ranges that overlap are the caller's mistake; ranges beyond 16 TiB above the lowest frame are left out.
+    ///
+    /// # Errors
+    /// When no range is large enough for the records.
+    pub fn new(memory: Arc<dyn MachineMemory>, available: &[Range<Mfn>]) -> Result<Self, OutOfFrames> {
+        let failed = OutOfFrames { order: Order::FRAME };
+        let first = available.iter().map(|r| r.start.raw()).min().ok_or(failed)?;
+        let end = available.iter().map(|r| r.end.raw()).max().ok_or(failed)?;
+        let count = u32::try_from(end.saturating_sub(first)).unwrap_or(NONE - 1);
+        let table_frames = (u64::from(count) * RECORD_BYTES).div_ceil(FRAME_SIZE);
+        let length = |r: &Range<Mfn>| r.end.raw().saturating_sub(r.start.raw());
+        let home = available.iter().max_by_key(|r| length(r)).ok_or(failed)?;
+        if length(home) < table_frames {
+            return Err(failed);
+        }
+        let table_frame = Mfn::new(home.end.raw() - table_frames);
+        let table = table_frame.address().ok_or(failed)?;
+        memory.zero(table, table_frames * FRAME_SIZE);
+        let lists = Ranked::new(
+            Rank::Frames,
+            Lists {
+                heads: [NONE; LISTS],
+                free: 0,
+            },
+        );
+        let mut frames = Self {
+            memory,
+            table,
+            first,
+            count,
+            total: 0,
+            lists,
+        };
+        for range in available {
+            let end = if range == home {
+                table_frame.raw()
+            } else {
+                range.end.raw()
+            };
+            frames.add(range.start.raw(), end);
+        }
+        frames.total = frames.free();
+        Ok(frames)
+    }
+
+    /// Puts the frames `start..end` on the lists, as the largest aligned blocks that fit.
+    fn add(&self, start: u64, end: u64) {
+        let mut lists = self.lists.lock();
+        let mut at = start.saturating_sub(self.first);
+        let end = end.saturating_sub(self.first).min(u64::from(self.count));
+        while at < end {
+            // Blocks are aligned in machine frames, not in table indices: large pages need that.
+            let aligned = (at + self.first).trailing_zeros().min(u32::from(LARGEST));
+            let fits = (end - at).ilog2();
+            let order = u8::try_from(aligned.min(fits)).unwrap_or(0);
+            if let Ok(index) = u32::try_from(at) {
+                self.push(&mut lists, index, order);
+            }
+            at += 1 << order;
+        }
+    }
+
+    /// How many frames are free now.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.lists.lock().free
+    }
+
+    /// How many frames there are to hand out in all.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// A block for `owner`, one reference on each of its frames. What is in it is what its last user left:
+    /// see [`Frames::allocate_zeroed`].
+    ///
+    /// # Errors
+    /// When there is no such block.
+    pub fn allocate(&self, owner: Owner, order: Order) -> Result<Block<'_>, OutOfFrames> {
+        let index = self.pop(order).ok_or(OutOfFrames { order })?;
+        let used = Record {
+            state: State::Used,
+            order: 0,
+            owner: owner.raw(),
+            references: 1,
+        };
+        for frame in 0..order.frames() {
+            if let Ok(frame) = u32::try_from(frame) {
+                self.set(index.saturating_add(frame), used);
+            }
+        }
+        Ok(Block {
+            frames: self,
+            mfn: self.mfn(index),
+            order,
+        })
+    }
+
+    /// As [`Frames::allocate`], with zeros in it. Everything a guest gets comes from here.
+    ///
+    /// # Errors
+    /// When there is no such block.
+    pub fn allocate_zeroed(&self, owner: Owner, order: Order) -> Result<Block<'_>, OutOfFrames> {
+        let block = self.allocate(owner, order)?;
+        if let Some(at) = block.mfn.address() {
+            self.memory.zero(at, order.bytes());
+        }
+        Ok(block)
+    }
+
+    /// One more reference to a frame that `owner` owns; `None` if that is not so.
+    #[must_use]
+    pub fn pin(&self, mfn: Mfn, owner: Owner) -> Option<Pin<'_>> {
+        self.reference(mfn, owner).then_some(Pin { frames: self, mfn })
+    }
+
+    /// As [`Frames::pin`], without the guard: the caller owes a [`Frames::release`].
+    #[must_use]
+    pub fn reference(&self, mfn: Mfn, owner: Owner) -> bool {
+        self.change(mfn, |record| {
+            let fits = record.state == State::Used && record.owner == owner.raw() && record.references > 0;
+            let references = record.references.checked_add(1)?;
+            fits.then_some(Record { references, ..record })
+        })
+        .is_some()
+    }
+
+    /// Gives back one reference. The last one frees the frame. A frame that is not in use is left alone.
+    pub fn release(&self, mfn: Mfn) {
+        let after = self.change(mfn, |record| {
+            let references = record.references.checked_sub(1)?;
+            // From here to the free list the frame is nobody's: nothing can refer to it any more.
+            let state = if references == 0 {
+                State::Inside
+            } else {
+                record.state
+            };
+            (record.state == State::Used).then_some(Record {
+                state,
+                references,
+                ..record
+            })
+        });
+        if let (Some(Record { references: 0, .. }), Some(index)) = (after, self.index(mfn)) {
+            self.merge(index, 0);
+        }
+    }
+
+    /// Whose the frame is and how many references there are; `None` for a frame that is not in use.
+    #[must_use]
+    pub fn usage(&self, mfn: Mfn) -> Option<(Owner, u32)> {
+        let record = self.get(self.index(mfn)?);
+        (record.state == State::Used).then_some((Owner::from_raw(record.owner), record.references))
+    }
+
+    /// Applies `to` to a frame's record, atomically; the record afterwards, or `None` if `to` declined.
+    fn change(&self, mfn: Mfn, to: impl Fn(Record) -> Option<Record>) -> Option<Record> {
+        let at = self.record_at(self.index(mfn)?);
+        let mut word = self.word(at);
+        // Contention is among processors of the host that all make progress, so this ends.
+        loop {
+            let new = to(Record::unpack(word))?;
+            match self.memory.compare_exchange(at, word, new.pack()) {
+                Ok(_) => return Some(new),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn index(&self, mfn: Mfn) -> Option<u32> {
+        let index = u32::try_from(mfn.raw().checked_sub(self.first)?).ok()?;
+        (index < self.count).then_some(index)
+    }
+
+    fn mfn(&self, index: u32) -> Mfn {
+        Mfn::new(self.first + u64::from(index))
+    }
+
+    fn record_at(&self, index: u32) -> MachineAddr {
+        MachineAddr::new(self.table.raw() + u64::from(index) * RECORD_BYTES)
+    }
+
+    fn links_at(&self, index: u32) -> MachineAddr {
+        MachineAddr::new(self.record_at(index).raw() + 8)
+    }
+
+    fn word(&self, at: MachineAddr) -> u64 {
+        let mut bytes = [0; 8];
+        self.memory.read(at, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn get(&self, index: u32) -> Record {
+        Record::unpack(self.word(self.record_at(index)))
+    }
+
+    fn set(&self, index: u32, record: Record) {
+        self.memory
+            .write(self.record_at(index), &record.pack().to_le_bytes());
+    }
+
+    /// The neighbours of a block on its list: next, previous.
+    fn links(&self, index: u32) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = self.word(self.links_at(index)).to_le_bytes();
+        (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+    }
+
+    fn set_links(&self, index: u32, next: u32, previous: u32) {
+        let word = u64::from(next) | u64::from(previous) << 32;
+        self.memory.write(self.links_at(index), &word.to_le_bytes());
+    }
+
+    fn push(&self, lists: &mut Lists, index: u32, order: u8) {
+        self.set(
+            index,
+            Record {
+                state: State::Free,
+                order,
+                ..Record::INSIDE
+            },
+        );
+        if let Some(head) = lists.heads.get_mut(usize::from(order)) {
+            self.set_links(index, *head, NONE);
+            if *head != NONE {
+                self.set_links(*head, self.links(*head).0, index);
+            }
+            *head = index;
+            lists.free += 1 << order;
+        }
+    }
+
+    fn unlink(&self, lists: &mut Lists, index: u32, order: u8) {
+        let (next, previous) = self.links(index);
+        if next != NONE {
+            self.set_links(next, self.links(next).0, previous);
+        }
+        if previous != NONE {
+            self.set_links(previous, next, self.links(previous).1);
+        } else if let Some(head) = lists.heads.get_mut(usize::from(order)) {
+            *head = next;
+        }
+        self.set(index, Record::INSIDE);
+        lists.free -= 1 << order;
+    }
+
+    /// Takes a block of `order` off the lists, splitting a larger one if need be.
+    fn pop(&self, order: Order) -> Option<u32> {
+        let mut lists = self.lists.lock();
+        let (index, mut has) = (order.raw()..=LARGEST).find_map(|larger| {
+            let head = *lists.heads.get(usize::from(larger))?;
+            (head != NONE).then_some((head, larger))
+        })?;
+        self.unlink(&mut lists, index, has);
+        while has > order.raw() {
+            has -= 1;
+            self.push(&mut lists, index + (1 << has), has);
+        }
+        Some(index)
+    }
+
+    /// Puts a block on the lists, joined with its free buddies.
+    fn merge(&self, index: u32, order: u8) {
+        let mut lists = self.lists.lock();
+        let (mut index, mut order) = (index, order);
+        while order < LARGEST {
+            let Some(buddy) = self.index(Mfn::new(self.mfn(index).raw() ^ (1 << order))) else {
+                break;
+            };
+            let record = self.get(buddy);
+            if record.state != State::Free || record.order != order {
+                break;
+            }
+            self.unlink(&mut lists, buddy, order);
+            index = index.min(buddy);
+            order += 1;
+        }
+        self.push(&mut lists, index, order);
+    }
+}
+
+/// Newly allocated frames. Dropping it frees them: a step that takes itself back unless it is kept.
+#[must_use = "dropping a block frees it"]
+pub struct Block<'a> {
+    frames: &'a Frames,
+    mfn: Mfn,
+    order: Order,
+}
+
+impl Block<'_> {
+    /// The first frame.
+    #[must_use]
+    pub const fn mfn(&self) -> Mfn {
+        self.mfn
+    }
+
+    /// The step is final: each frame keeps its one reference, which is now the caller's to give back.
+    pub fn keep(self) -> Mfn {
+        let mfn = self.mfn;
+        core::mem::forget(self);
+        mfn
+    }
+}
+
+impl Drop for Block<'_> {
+    fn drop(&mut self) {
+        for frame in 0..self.order.frames() {
+            if let Some(mfn) = self.mfn.checked_add(frame) {
+                self.frames.release(mfn);
+            }
+        }
+    }
+}
+
+/// A reference to a frame, given back when dropped.
+#[must_use = "dropping a pin gives the reference back"]
+pub struct Pin<'a> {
+    frames: &'a Frames,
+    mfn: Mfn,
+}
+
+impl Pin<'_> {
+    /// The frame.
+    #[must_use]
+    pub const fn mfn(&self) -> Mfn {
+        self.mfn
+    }
+
+    /// The reference outlives the guard: the caller owes a [`Frames::release`].
+    pub fn keep(self) -> Mfn {
+        let mfn = self.mfn;
+        core::mem::forget(self);
+        mfn
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.frames.release(self.mfn);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The one door to a guest's memory.
+//!
+//! A guest address is an allegation: it becomes bytes, or a [`NotRam`]. Nobody holds a reference into guest memory;
+//! what was read is a copy, so what was checked is what is used. An answer is *reserved* before the work it reports:
+//! [`GuestMemory::reserve`] finds and pins the frames, and [`Reserved::send`] cannot fail.
+//!
+//! Locks: each access takes the domain's second stage for the time of a translation and no longer. It must never be
+//! used with a lock of that rank or higher held.
+
+use alloc::boxed::Box;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::lock::Ranked;
+use crate::machine::{Access, GuestRam, MachineMemory, NotRam};
+use crate::memory::frames::{Frames, Pin};
+use crate::number::{FRAME_SIZE, GuestAddr, MachineAddr};
+use crate::p2m::{Kind, SecondStage};
+
+/// The memory of one domain, by guest-physical address.
+#[derive(Clone, Copy)]
+pub struct GuestMemory<'a> {
+    memory: &'a dyn MachineMemory,
+    frames: &'a Frames,
+    stage: &'a Ranked<Box<dyn SecondStage>>,
+}
+
+impl<'a> GuestMemory<'a> {
+    /// The memory behind this second stage.
+    pub const fn new(
+        memory: &'a dyn MachineMemory,
+        frames: &'a Frames,
+        stage: &'a Ranked<Box<dyn SecondStage>>,
+    ) -> Self {
+        Self {
+            memory,
+            frames,
+            stage,
+        }
+    }
+
+    /// Finds the frame behind an address and pins it against being given away.
+    ///
+    /// # Errors
+    /// When nothing that allows the access is mapped there.
+    pub fn pin(&self, at: GuestAddr, access: Access) -> Result<Place<'a>, NotRam> {
+        let stage = self.stage.lock();
+        let leaf = stage.translate(at.frame()).ok_or(NotRam(at))?;
+        if !leaf.target.rights.allow(access) || leaf.target.kind == Kind::Device {
+            return Err(NotRam(at));
+        }
+        let mfn = leaf.target.mfn;
+        // The entry holds a reference while the lock is held, so the frame is in use by whoever owns it.
+        let (owner, _) = self.frames.usage(mfn).ok_or(NotRam(at))?;
+        let pin = self.frames.pin(mfn, owner).ok_or(NotRam(at))?;
+        drop(stage);
+        let base = mfn.address().ok_or(NotRam(at))?;
+        Ok(Place {
+            at: MachineAddr::new(base.raw() | at.offset()),
+            _pin: pin,
+        })
+    }
+
+    /// Calls `each` with the machine address and the position of each piece of `bytes` bytes that lies in one frame.
+    fn pieces(
+        &self,
+        at: GuestAddr,
+        bytes: usize,
+        access: Access,
+        mut each: impl FnMut(&Place<'a>, core::ops::Range<usize>),
+    ) -> Result<(), NotRam> {
+        let mut done = 0;
+        while done < bytes {
+            let here = at.checked_add(done as u64).ok_or(NotRam(at))?;
+            let left = usize::try_from(FRAME_SIZE - here.offset()).unwrap_or(0);
+            let end = bytes.min(done + left);
+            each(&self.pin(here, access)?, done..end);
+            done = end;
+        }
+        Ok(())
+    }
+
+    /// Reads a value, once.
+    ///
+    /// # Errors
+    /// The address where there is no memory.
+    pub fn read_value<T: FromBytes + IntoBytes>(&self, at: GuestAddr) -> Result<T, NotRam> {
+        let mut value = T::new_zeroed();
+        GuestRam::read(self, at, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// The address where there is no writable memory.
+    pub fn write_value<T: IntoBytes + Immutable>(&self, at: GuestAddr, value: &T) -> Result<(), NotRam> {
+        GuestRam::write(self, at, value.as_bytes())
+    }
+}
+
+impl GuestRam for GuestMemory<'_> {
+    fn read(&self, at: GuestAddr, into: &mut [u8]) -> Result<(), NotRam> {
+        let memory = self.memory;
+        self.pieces(at, into.len(), Access::Read, |place, range| {
+            if let Some(piece) = into.get_mut(range) {
+                memory.read(place.at, piece);
+            }
+        })
+    }
+
+    fn write(&self, at: GuestAddr, from: &[u8]) -> Result<(), NotRam> {
+        let memory = self.memory;
+        self.pieces(at, from.len(), Access::ReadWrite, |place, range| {
+            if let Some(piece) = from.get(range) {
+                memory.write(place.at, piece);
+            }
+        })
+    }
+
+    fn compare_exchange(&self, at: GuestAddr, old: u64, new: u64) -> Result<bool, NotRam> {
+        if !at.raw().is_multiple_of(8) {
+            return Err(NotRam(at));
+        }
+        let place = self.pin(at, Access::ReadWrite)?;
+        Ok(self.memory.compare_exchange(place.at, old, new).is_ok())
+    }
+}
+
+/// A place in a guest's memory whose frame is pinned.
+pub struct Place<'a> {
+    at: MachineAddr,
+    _pin: Pin<'a>,
+}
+
+impl Place<'_> {
+    /// Where it is. Valid up to the end of its frame, as long as the place is held.
+    #[must_use]
+    pub const fn address(&self) -> MachineAddr {
+        self.at
+    }
+}

@@ -1,0 +1,3 @@
+//! Virtual processors of a domain.
+
+pub mod start;
