@@ -5,4 +5,5 @@
 //! hardware, so all of it runs in the tests of a workstation.
 #![forbid(unsafe_code)]
 
+pub mod exception;
 pub mod page_walk;
