@@ -16,6 +16,7 @@
 //! it under nested paging. It is not treated as reserved here.
 
 use bitflags::bitflags;
+use xenvisor_core::machine::{GuestRam, NotRam};
 use xenvisor_core::number::{GuestAddr, LinearAddr, Order};
 
 #[cfg(test)]
@@ -171,16 +172,6 @@ pub enum WalkError {
     Contended,
 }
 
-/// What a walk asks of guest memory: 64-bit words at 8-byte aligned guest-physical addresses.
-pub trait TableMemory {
-    /// The word at `at`, or `None` where the guest has no memory.
-    fn read(&self, at: GuestAddr) -> Option<u64>;
-
-    /// Puts `new` at `at` if `old` is there, in one atomic step; says whether it did.
-    /// `None` where the guest has no memory it may write.
-    fn compare_exchange(&self, at: GuestAddr, old: u64, new: u64) -> Option<bool>;
-}
-
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
@@ -197,7 +188,7 @@ const ATTEMPTS: u32 = 8;
 /// # Errors
 /// See [`WalkError`]; nothing in guest memory has changed then, except Accessed bits in the contended case.
 pub fn translate(
-    memory: &impl TableMemory,
+    memory: &dyn GuestRam,
     paging: &Paging,
     address: LinearAddr,
     access: Access,
@@ -283,15 +274,15 @@ struct Step {
     entry: u64,
 }
 
-struct Walk<'a, M> {
-    memory: &'a M,
+struct Walk<'a> {
+    memory: &'a dyn GuestRam,
     paging: &'a Paging,
     mode: Mode,
     address: LinearAddr,
     access: Access,
 }
 
-impl<M: TableMemory> Walk<'_, M> {
+impl Walk<'_> {
     /// One attempt; `None` when a table changed between reading and marking.
     fn once(&self) -> Result<Option<Translation>, WalkError> {
         let mut steps: [Option<Step>; 4] = [None; 4];
@@ -341,7 +332,7 @@ impl<M: TableMemory> Walk<'_, M> {
                 .copied(),
             None => {
                 let at = GuestAddr::new((self.paging.cr3 & 0xffff_ffe0) | (index << 3));
-                Some(self.memory.read(at).ok_or(WalkError::TableOutsideMemory(at))?)
+                Some(self.word(at)?)
             }
         }
         .unwrap_or(0);
@@ -355,6 +346,15 @@ impl<M: TableMemory> Walk<'_, M> {
         Ok(pointer)
     }
 
+    /// The aligned 64-bit word at a guest-physical address.
+    fn word(&self, at: GuestAddr) -> Result<u64, WalkError> {
+        let mut bytes = [0; 8];
+        self.memory
+            .read(at, &mut bytes)
+            .map_err(|NotRam(at)| WalkError::TableOutsideMemory(at))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     fn read(&self, table: u64, level_shift: u8) -> Result<Step, WalkError> {
         let (index, shift) = if self.mode == Mode::TwoLevel {
             let index = (self.address.raw() >> level_shift) & 0x3ff;
@@ -363,10 +363,7 @@ impl<M: TableMemory> Walk<'_, M> {
             ((self.address.raw() >> level_shift) & 0x1ff, 0)
         };
         let word_at = GuestAddr::new(table | (index << 3));
-        let word = self
-            .memory
-            .read(word_at)
-            .ok_or(WalkError::TableOutsideMemory(word_at))?;
+        let word = self.word(word_at)?;
         let mut entry = word >> shift;
         if self.mode == Mode::TwoLevel {
             entry &= 0xffff_ffff;
@@ -484,7 +481,7 @@ impl<M: TableMemory> Walk<'_, M> {
         }
         self.memory
             .compare_exchange(step.word_at, step.word, step.word | (bits << step.shift))
-            .ok_or(WalkError::TableOutsideMemory(step.word_at))
+            .map_err(|NotRam(at)| WalkError::TableOutsideMemory(at))
     }
 
     fn arrive(&self, leaf: Step) -> Translation {

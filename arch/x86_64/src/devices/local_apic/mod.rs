@@ -4,7 +4,9 @@
 //! * A second-stage fault in [`LocalApic::mmio_page`] goes to `read_mmio`/`write_mmio`; an access to
 //!   MSR 0x1b to `base_msr`/`set_base_msr`, to 0x800..=0x8ff to `read_msr`/`write_msr`, to 0x6e0 to
 //!   `tsc_deadline`/`set_tsc_deadline`; CR8 to `cr8`/`set_cr8`.
-//! * What a write wants done elsewhere comes back as an [`Effect`]; the backend does it.
+//! * What a write wants done elsewhere comes back as an [`Effect`]; the backend does it. An IPI reaches those
+//!   vcpus whose APIC [`LocalApic::is_addressed`] by it, the sender too if it is: they `accept` a fixed vector,
+//!   do [`LocalApic::init`] for an INIT, start for a start-up, and so on.
 //! * Before it enters the guest: [`LocalApic::tick`] with the time; [`LocalApic::highest_pending`] says which
 //!   vector to inject; once the processor has taken it, [`LocalApic::acknowledge`]. A vector that cannot be
 //!   injected yet (interrupts off) waits: the backend opens an interrupt window and asks again.
@@ -22,7 +24,6 @@ mod tests;
 mod timer;
 mod vector_set;
 
-pub use ipi::{Destination, Ipi, Message};
 pub use timer::BUS_CYCLE_NS;
 
 use crate::guest::exception::Exception;
@@ -32,6 +33,7 @@ use register::Lvt;
 use timer::{Mode, Timer};
 use vector_set::VectorSet;
 use xenvisor_core::clock::{Instant, TimeScale};
+use xenvisor_core::machine::{Ipi, IpiTarget};
 use xenvisor_core::number::{GuestAddr, VcpuId, Vector};
 
 /// The version register: version 0x14 (integrated APIC), last LVT entry 5, no EOI-broadcast suppression.
@@ -60,7 +62,7 @@ pub enum Effect {
 /// One vcpu's local APIC.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalApic {
-    id: u32,
+    vcpu: VcpuId,
     base: Base,
     task_priority: u8,
     /// LDR, of which the xAPIC uses bits 31:24; the x2APIC computes its own from the id.
@@ -92,12 +94,12 @@ impl LocalApic {
     /// `address_bits` is the width of the guest's physical addresses, which bounds where it can be moved.
     #[must_use]
     pub fn new(vcpu: VcpuId, address_bits: u8) -> Self {
-        Self::with_base(apic_id(vcpu), Base::new(vcpu.raw() == 0, address_bits))
+        Self::with_base(vcpu, Base::new(vcpu.raw() == 0, address_bits))
     }
 
-    fn with_base(id: u32, base: Base) -> Self {
+    fn with_base(vcpu: VcpuId, base: Base) -> Self {
         Self {
-            id,
+            vcpu,
             base,
             task_priority: 0,
             logical: 0,
@@ -116,13 +118,13 @@ impl LocalApic {
 
     /// What an INIT does: everything but the id and the base MSR starts afresh.
     pub fn init(&mut self) {
-        *self = Self::with_base(self.id, self.base);
+        *self = Self::with_base(self.vcpu, self.base);
     }
 
     /// The APIC id: twice the vcpu's number.
     #[must_use]
     pub const fn id(&self) -> u32 {
-        self.id
+        apic_id(self.vcpu)
     }
 
     /// The page that the xAPIC registers occupy; `None` when the APIC is disabled or an x2APIC.
@@ -145,7 +147,7 @@ impl LocalApic {
         let new = self.base.changed_to(value)?;
         if new.is_enabled() != self.base.is_enabled() {
             // Off and on again is a reset; while off, nothing of the old state may show.
-            *self = Self::with_base(self.id, new);
+            *self = Self::with_base(self.vcpu, new);
         }
         self.base = new;
         Ok(())
@@ -265,22 +267,21 @@ impl LocalApic {
         self.timer.next_deadline(self.timer_mode())
     }
 
-    /// Whether an interrupt to `destination`, sent by the APIC with id `sender`, means this one too.
+    /// Whether an interrupt between processors means this one too.
     #[must_use]
-    pub fn is_addressed(&self, sender: u32, destination: Destination) -> bool {
+    pub fn is_addressed(&self, ipi: &Ipi) -> bool {
         if !self.base.is_enabled() {
             return false;
         }
-        match destination {
-            Destination::Own => sender == self.id,
-            Destination::All => true,
-            Destination::Others => sender != self.id,
-            Destination::Physical(id) => id == self.id,
-            Destination::Logical(to) if self.base.is_x2apic() => {
-                let own = x2apic_logical(self.id);
+        match ipi.to {
+            IpiTarget::All => true,
+            IpiTarget::Others => ipi.from != self.vcpu,
+            IpiTarget::Physical(id) => id == self.id(),
+            IpiTarget::Logical(to) if self.base.is_x2apic() => {
+                let own = x2apic_logical(self.id());
                 to == u32::MAX || (to >> 16 == own >> 16 && to & own & 0xffff != 0)
             }
-            Destination::Logical(to) => {
+            IpiTarget::Logical(to) => {
                 let own = self.logical >> 24;
                 match self.format >> 28 {
                     // Flat: one bit a processor. Cluster: a cluster number above, four bits below.
@@ -327,15 +328,15 @@ impl LocalApic {
     /// Does what the command register says; what concerns the sender alone is done at once.
     fn send(&mut self, low: u32, to: u32) -> Effect {
         match ipi::decode(low, to, self.base.is_x2apic()) {
-            Command::Send(Destination::Own, Message::Fixed(vector)) => {
+            Command::Send(to, kind) => Effect::Send(Ipi {
+                from: self.vcpu,
+                to,
+                kind,
+            }),
+            Command::Own(vector) => {
                 self.accept(vector, Trigger::Edge);
                 Effect::Nothing
             }
-            Command::Send(destination, message) => Effect::Send(Ipi {
-                sender: self.id,
-                destination,
-                message,
-            }),
             Command::IllegalVector => {
                 self.error(SEND_ILLEGAL);
                 Effect::Nothing

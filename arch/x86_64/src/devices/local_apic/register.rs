@@ -197,15 +197,15 @@ impl LocalApic {
     /// The value of a register; `None` for those that can only be written.
     fn read(&self, register: Register, access: Access, now: Instant) -> Option<u64> {
         Some(u64::from(match register {
-            Register::Id if access == Access::Page => (self.id & 0xff) << 24,
-            Register::Id => self.id,
+            Register::Id if access == Access::Page => (self.id() & 0xff) << 24,
+            Register::Id => self.id(),
             Register::Version => VERSION,
             Register::TaskPriority => u32::from(self.task_priority),
             Register::ProcessorPriority => u32::from(self.processor_priority()),
             Register::ArbitrationPriority => 0,
             Register::EndOfInterrupt | Register::SelfIpi => return None,
             Register::Logical if access == Access::Page => self.logical,
-            Register::Logical => x2apic_logical(self.id),
+            Register::Logical => x2apic_logical(self.id()),
             Register::Format => self.format,
             Register::Spurious => self.spurious,
             Register::InService(index) => self.in_service.register(index),

@@ -1,5 +1,6 @@
 use super::*;
 use std::collections::BTreeSet;
+use xenvisor_core::machine::IpiKind;
 
 const NOW: Instant = Instant::ZERO;
 
@@ -292,23 +293,23 @@ fn commands_become_interrupts_to_route() {
         apic.write_mmio(0x310, 4, high, NOW);
         apic.write_mmio(0x300, 4, low, NOW)
     };
-    let ipi = |destination, message| {
+    let ipi = |to, kind| {
         Effect::Send(Ipi {
-            sender: 2,
-            destination,
-            message,
+            from: VcpuId::new(1),
+            to,
+            kind,
         })
     };
     #[rustfmt::skip]
     let table = [
-        (4 << 24,    0x0000_4041, ipi(Destination::Physical(4), Message::Fixed(vector(0x41)))),
-        (0xff << 24, 0x0000_4041, ipi(Destination::All, Message::Fixed(vector(0x41)))),
-        (3 << 24,    0x0000_4941, ipi(Destination::Logical(3), Message::LowestPriority(vector(0x41)))),
-        (0,          0x000c_4400, ipi(Destination::Others, Message::Nmi)),
-        (0,          0x000c_c500, ipi(Destination::Others, Message::Init)),
+        (4 << 24,    0x0000_4041, ipi(IpiTarget::Physical(4), IpiKind::Fixed(vector(0x41)))),
+        (0xff << 24, 0x0000_4041, ipi(IpiTarget::All, IpiKind::Fixed(vector(0x41)))),
+        (3 << 24,    0x0000_4941, ipi(IpiTarget::Logical(3), IpiKind::LowestPriority(vector(0x41)))),
+        (0,          0x000c_4400, ipi(IpiTarget::Others, IpiKind::Nmi)),
+        (0,          0x000c_c500, ipi(IpiTarget::Others, IpiKind::Init)),
         (0,          0x000c_8500, Effect::Nothing),
-        (2 << 24,    0x0000_4608, ipi(Destination::Physical(2), Message::Startup(8))),
-        (0,          0x0008_4042, ipi(Destination::All, Message::Fixed(vector(0x42)))),
+        (2 << 24,    0x0000_4608, ipi(IpiTarget::Physical(2), IpiKind::Startup { page: 8 })),
+        (0,          0x0008_4042, ipi(IpiTarget::All, IpiKind::Fixed(vector(0x42)))),
         (0,          0x0004_4043, Effect::Nothing),
         (0,          0x0004_4200, Effect::Nothing),
     ];
@@ -328,7 +329,7 @@ fn commands_become_interrupts_to_route() {
     let effect = apic.write_msr(0x830, 0x1234_5678_0000_0041, NOW).unwrap();
     assert_eq!(
         effect,
-        ipi(Destination::Physical(0x1234_5678), Message::Fixed(vector(0x41)))
+        ipi(IpiTarget::Physical(0x1234_5678), IpiKind::Fixed(vector(0x41)))
     );
     assert_eq!(apic.read_msr(0x830, NOW), Ok(0x1234_5678_0000_0041));
 }
@@ -343,31 +344,36 @@ fn destinations_match_by_the_rules_of_the_receiver() {
     let x2 = x2apic(10);
     #[rustfmt::skip]
     let table = [
-        (&flat,    Destination::Physical(4),         true),
-        (&flat,    Destination::Physical(5),         false),
-        (&flat,    Destination::Logical(0x0c),       true),
-        (&flat,    Destination::Logical(0x0b),       false),
-        (&flat,    Destination::Logical(0xff),       true),
-        (&cluster, Destination::Logical(0x23),       true),
-        (&cluster, Destination::Logical(0x22),       false),
-        (&cluster, Destination::Logical(0x33),       false),
-        (&cluster, Destination::Logical(0xff),       true),
-        (&x2,      Destination::Logical(0x1_0010),   true),
-        (&x2,      Destination::Logical(0x1_0020),   false),
-        (&x2,      Destination::Logical(0x2_0010),   false),
-        (&x2,      Destination::Logical(u32::MAX),   true),
-        (&x2,      Destination::Physical(20),        true),
-        (&x2,      Destination::Others,              true),
+        (&flat,    IpiTarget::Physical(4),         true),
+        (&flat,    IpiTarget::Physical(5),         false),
+        (&flat,    IpiTarget::Logical(0x0c),       true),
+        (&flat,    IpiTarget::Logical(0x0b),       false),
+        (&flat,    IpiTarget::Logical(0xff),       true),
+        (&cluster, IpiTarget::Logical(0x23),       true),
+        (&cluster, IpiTarget::Logical(0x22),       false),
+        (&cluster, IpiTarget::Logical(0x33),       false),
+        (&cluster, IpiTarget::Logical(0xff),       true),
+        (&x2,      IpiTarget::Logical(0x1_0010),   true),
+        (&x2,      IpiTarget::Logical(0x1_0020),   false),
+        (&x2,      IpiTarget::Logical(0x2_0010),   false),
+        (&x2,      IpiTarget::Logical(u32::MAX),   true),
+        (&x2,      IpiTarget::Physical(20),        true),
+        (&x2,      IpiTarget::Others,              true),
     ];
-    for (apic, destination, expected) in table {
+    let sent = |from, to| Ipi {
+        from: VcpuId::new(from),
+        to,
+        kind: IpiKind::Nmi,
+    };
+    for (apic, to, expected) in table {
         assert_eq!(
-            apic.is_addressed(0, destination),
+            apic.is_addressed(&sent(0, to)),
             expected,
-            "{destination:?} at {}",
+            "{to:?} at {}",
             apic.id()
         );
     }
-    assert!(!flat.is_addressed(4, Destination::Others) && flat.is_addressed(4, Destination::Own));
+    assert!(!flat.is_addressed(&sent(2, IpiTarget::Others)) && flat.is_addressed(&sent(2, IpiTarget::All)));
 }
 
 #[test]

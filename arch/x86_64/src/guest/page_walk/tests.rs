@@ -19,23 +19,28 @@ impl Memory {
     }
 }
 
-impl TableMemory for Memory {
-    fn read(&self, at: GuestAddr) -> Option<u64> {
-        assert_eq!(at.raw() % 8, 0);
-        self.words.borrow().get(&at.raw()).copied()
+impl GuestRam for Memory {
+    fn read(&self, at: GuestAddr, into: &mut [u8]) -> Result<(), NotRam> {
+        assert_eq!((at.raw() % 8, into.len()), (0, 8));
+        let word = self.words.borrow().get(&at.raw()).copied().ok_or(NotRam(at))?;
+        into.copy_from_slice(&word.to_le_bytes());
+        Ok(())
     }
-    fn compare_exchange(&self, at: GuestAddr, old: u64, new: u64) -> Option<bool> {
+    fn write(&self, _: GuestAddr, _: &[u8]) -> Result<(), NotRam> {
+        panic!("a walk only exchanges")
+    }
+    fn compare_exchange(&self, at: GuestAddr, old: u64, new: u64) -> Result<bool, NotRam> {
         let mut words = self.words.borrow_mut();
-        let word = words.get_mut(&at.raw())?;
+        let word = words.get_mut(&at.raw()).ok_or(NotRam(at))?;
         if self.races.get() > 0 {
             self.races.set(self.races.get() - 1);
-            return Some(false);
+            return Ok(false);
         }
         if *word != old {
-            return Some(false);
+            return Ok(false);
         }
         *word = new;
-        Some(true)
+        Ok(true)
     }
 }
 
