@@ -21,6 +21,8 @@ pub mod machine;
 pub mod memory;
 pub mod number;
 pub mod p2m;
+pub mod policy;
+pub mod sched;
 #[cfg(test)]
 mod testing;
 pub mod vcpu;

@@ -17,6 +17,8 @@ pub enum Rank {
     LifeCycle,
     /// What a domain's vcpu owns: its virtual processor, timers, areas.
     Vcpu,
+    /// A vcpu's deadlines and accounts.
+    VcpuState,
     /// A domain's parameters, memory map and other settings.
     Settings,
     /// A domain's event channel ports.
@@ -29,6 +31,8 @@ pub enum Rank {
     SecondStage,
     /// The frame allocator.
     Frames,
+    /// A vcpu's letter box.
+    Mail,
     /// Run queues: taken to wake a vcpu, from nearly everywhere.
     Scheduler,
     /// Console and trace output: a leaf.
