@@ -3,3 +3,4 @@
 
 pub mod devices;
 pub mod guest;
+pub mod second_stage;
