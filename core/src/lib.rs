@@ -16,6 +16,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod clock;
+pub mod domain;
+pub mod hypervisor;
 pub mod lock;
 pub mod machine;
 pub mod memory;
@@ -23,6 +25,7 @@ pub mod number;
 pub mod p2m;
 pub mod policy;
 pub mod sched;
+pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod vcpu;

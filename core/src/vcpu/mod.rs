@@ -14,6 +14,7 @@ pub mod timers;
 pub use activity::{Activity, ActivityCell};
 
 use alloc::boxed::Box;
+use core::sync::atomic::AtomicU8;
 
 use crate::lock::{Rank, Ranked};
 use crate::machine::VirtCpu;
@@ -35,6 +36,8 @@ pub struct Vcpu {
     pub cpu: Ranked<Processor>,
     /// Its deadlines.
     pub timers: Ranked<Timers>,
+    /// The vector of its own for upcalls, through its local APIC; 0 for none.
+    pub upcall_vector: AtomicU8,
     /// Where its `vcpu_info` is.
     pub info: InfoPlace,
     /// How long it has been in which state.
@@ -69,6 +72,7 @@ impl Vcpu {
             mail: Mail::default(),
             cpu: Ranked::new(Rank::Vcpu, processor),
             timers: Ranked::new(Rank::VcpuState, Timers::default()),
+            upcall_vector: AtomicU8::new(0),
             info: InfoPlace::default(),
             runstate: Ranked::new(Rank::VcpuState, Runstate::new(now)),
         }

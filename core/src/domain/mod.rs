@@ -1,0 +1,183 @@
+//! A domain: a guest as the hypervisor knows it.
+//!
+//! States ([`life::Life`]): built, running, shut down, dying, gone. Its objects have locks of their own (see
+//! [`crate::lock::Rank`]); what is only set while it is built is plain. Everything a domain owns ends with it.
+
+pub mod life;
+pub mod params;
+pub mod settings;
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use crate::lock::{Rank, Ranked};
+use crate::machine::Machine;
+use crate::memory::frames::Frames;
+use crate::memory::guest::GuestMemory;
+use crate::number::{DomainId, MachineAddr, Mfn, VcpuId, Vector};
+use crate::p2m::{Flush, SecondStage};
+use crate::sched::RunQueues;
+use crate::vcpu::Vcpu;
+use crate::vcpu::mail::News;
+use life::Life;
+use settings::Settings;
+
+/// How many `vcpu_info` the shared info page has room for (`XEN_LEGACY_MAX_VCPUS`).
+pub const SHARED_INFO_VCPUS: u32 = 32;
+
+/// A guest as the hypervisor knows it.
+pub struct Domain {
+    /// Its number.
+    pub id: DomainId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its name, for machines (`XENVER_guest_handle`).
+    pub uuid: [u8; 16],
+    /// The machine it lives on.
+    pub machine: Arc<dyn Machine>,
+    /// Where frames come from.
+    pub frames: Arc<Frames>,
+    /// Where its vcpus queue.
+    pub queues: Arc<RunQueues>,
+    /// Its second stage.
+    pub stage: Ranked<alloc::boxed::Box<dyn SecondStage>>,
+    /// The frame of its shared info page.
+    pub shared_info: Mfn,
+    /// Parameters, memory map, and so on.
+    pub settings: Ranked<Settings>,
+    /// Where it is in its life.
+    pub life: Ranked<Life>,
+    /// Its vcpus, by number.
+    pub vcpus: Vec<Vcpu>,
+    /// Whether shared pages have the 64-bit layout.
+    wide: AtomicBool,
+    /// The vector that all vcpus without one of their own are upcalled by; 0 for none.
+    upcall_vector: AtomicU8,
+}
+
+/// What a domain is made of.
+pub struct Parts {
+    /// Its number.
+    pub id: DomainId,
+    /// Its name.
+    pub name: String,
+    /// Its handle.
+    pub uuid: [u8; 16],
+    /// The machine.
+    pub machine: Arc<dyn Machine>,
+    /// The frames.
+    pub frames: Arc<Frames>,
+    /// The queues.
+    pub queues: Arc<RunQueues>,
+    /// Its second stage.
+    pub stage: alloc::boxed::Box<dyn SecondStage>,
+    /// The frame of its shared info page, one reference of which becomes the domain's.
+    pub shared_info: Mfn,
+    /// Its settings.
+    pub settings: Settings,
+    /// Its vcpus, by number.
+    pub vcpus: Vec<Vcpu>,
+}
+
+impl Domain {
+    /// Puts the parts together. No vcpu runs yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let domain = Self {
+            id: parts.id,
+            name: parts.name,
+            uuid: parts.uuid,
+            machine: parts.machine,
+            frames: parts.frames,
+            queues: parts.queues,
+            stage: Ranked::new(Rank::SecondStage, parts.stage),
+            shared_info: parts.shared_info,
+            settings: Ranked::new(Rank::Settings, parts.settings),
+            life: Ranked::new(Rank::LifeCycle, Life::Built),
+            vcpus: parts.vcpus,
+            wide: AtomicBool::new(true),
+            upcall_vector: AtomicU8::new(0),
+        };
+        domain.place_vcpu_info();
+        domain
+    }
+
+    /// Gives the first vcpus their slots in the shared info page.
+    fn place_vcpu_info(&self) {
+        let Some(page) = self.shared_info.address() else {
+            return;
+        };
+        for (vcpu, slot) in self.vcpus.iter().zip(0..u64::from(SHARED_INFO_VCPUS)) {
+            // 64 bytes each, from the start of the page (public header xen.h, struct shared_info).
+            if let Some(at) = page.checked_add(slot.saturating_mul(64)) {
+                vcpu.info.set_default(at);
+            }
+        }
+    }
+
+    /// A vcpu, if the domain has one of this number.
+    #[must_use]
+    pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
+        self.vcpus.get(usize::try_from(id.raw()).ok()?)
+    }
+
+    /// The door to its memory.
+    #[must_use]
+    pub fn memory(&self) -> GuestMemory<'_> {
+        GuestMemory::new(self.machine.memory().as_ref(), &self.frames, &self.stage)
+    }
+
+    /// The address of the shared info page.
+    #[must_use]
+    pub fn shared_info_address(&self) -> Option<MachineAddr> {
+        self.shared_info.address()
+    }
+
+    /// Whether shared pages have the 64-bit layout.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.wide.load(Ordering::Relaxed)
+    }
+
+    /// Latches the layout of shared pages, as Xen does when a guest writes the hypercall page MSR or sets its
+    /// callback: from then on it is that of the code that did so.
+    pub fn set_wide(&self, wide: bool) {
+        self.wide.store(wide, Ordering::Relaxed);
+    }
+
+    /// The vector for upcalls on vcpus that have none of their own; it bypasses the local APIC.
+    #[must_use]
+    pub fn upcall_vector(&self) -> Option<Vector> {
+        let raw = self.upcall_vector.load(Ordering::Relaxed);
+        (raw != 0).then(|| Vector::new(raw))
+    }
+
+    /// Sets or clears that vector.
+    pub fn set_upcall_vector(&self, vector: Option<Vector>) {
+        self.upcall_vector
+            .store(vector.map_or(0, Vector::raw), Ordering::Relaxed);
+    }
+
+    /// Leaves news for a vcpu and wakes it.
+    pub fn tell(&self, vcpu: &Vcpu, news: News) {
+        vcpu.mail.post(news);
+        self.queues.wake(vcpu);
+    }
+
+    /// Discharges a flush: when this returns, no vcpu of the domain uses what was mapped before.
+    ///
+    /// A vcpu that is not in the guest flushes before it enters; one that is in the guest is kicked out.
+    pub fn flush(&self, owed: Flush) {
+        if owed == Flush::None {
+            return;
+        }
+        for vcpu in &self.vcpus {
+            vcpu.mail.post(News::FLUSH);
+            if let crate::vcpu::Activity::Running(pcpu) = vcpu.activity.get() {
+                self.machine.kick(pcpu);
+            }
+        }
+    }
+}

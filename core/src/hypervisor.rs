@@ -1,0 +1,115 @@
+//! The running whole: the machine, its frames, its domains, the policy, and who runs next.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::domain::Domain;
+use crate::lock::{Rank, Ranked};
+use crate::machine::{Level, Machine};
+use crate::memory::frames::Frames;
+use crate::number::DomainId;
+use crate::policy::{Policy, Verdict};
+use crate::sched::{OutOfMemory, RunQueues, Scheduler};
+use crate::service::{Service, ServiceId};
+
+/// The hypervisor. One a machine; everything else hangs from it.
+pub struct Hypervisor {
+    /// The machine.
+    pub machine: Arc<dyn Machine>,
+    /// Its frames.
+    pub frames: Arc<Frames>,
+    /// Who may do what to whom.
+    pub policy: Box<dyn Policy>,
+    /// Who runs next.
+    pub queues: Arc<RunQueues>,
+    /// What answers guests from within.
+    pub services: Vec<Box<dyn Service>>,
+    domains: Ranked<Vec<Arc<Domain>>>,
+}
+
+impl Hypervisor {
+    /// A hypervisor without domains.
+    #[must_use]
+    pub fn new(
+        machine: Arc<dyn Machine>,
+        frames: Arc<Frames>,
+        policy: Box<dyn Policy>,
+        scheduler: Box<dyn Scheduler>,
+        services: Vec<Box<dyn Service>>,
+    ) -> Self {
+        let queues = Arc::new(RunQueues::new(machine.clone(), scheduler));
+        Self {
+            machine,
+            frames,
+            policy,
+            queues,
+            services,
+            domains: Ranked::new(Rank::DomainList, Vec::new()),
+        }
+    }
+
+    /// The domain with this number.
+    #[must_use]
+    pub fn domain(&self, id: DomainId) -> Option<Arc<Domain>> {
+        let domains = self.domains.lock();
+        let at = domains.binary_search_by_key(&id, |domain| domain.id).ok()?;
+        domains.get(at).cloned()
+    }
+
+    /// All domains, in the order of their numbers.
+    #[must_use]
+    pub fn domains(&self) -> Vec<Arc<Domain>> {
+        self.domains.lock().clone()
+    }
+
+    /// Lists a domain that has been built.
+    ///
+    /// # Errors
+    /// When there is no memory for the list, or the number is taken; then nothing has changed.
+    pub fn list(&self, domain: Arc<Domain>) -> Result<(), OutOfMemory> {
+        let mut domains = self.domains.lock();
+        domains.try_reserve(1).map_err(|_| OutOfMemory)?;
+        let at = domains
+            .binary_search_by_key(&domain.id, |listed| listed.id)
+            .err()
+            .ok_or(OutOfMemory)?;
+        domains.insert(at, domain);
+        Ok(())
+    }
+
+    /// Takes a domain off the list: nobody new finds it.
+    pub fn unlist(&self, id: DomainId) -> Option<Arc<Domain>> {
+        let mut domains = self.domains.lock();
+        let at = domains.binary_search_by_key(&id, |domain| domain.id).ok()?;
+        Some(domains.remove(at))
+    }
+
+    /// A service.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&dyn Service> {
+        self.services.get(usize::from(id.0)).map(AsRef::as_ref)
+    }
+
+    /// A line for the log.
+    pub fn log(&self, level: Level, domain: Option<DomainId>, line: fmt::Arguments<'_>) {
+        self.machine.log(level, domain, line);
+    }
+
+    /// Asks the policy on behalf of `caller`; a refusal leaves its reason in the log.
+    #[must_use]
+    pub fn allows(&self, caller: DomainId, question: &str, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Allow => true,
+            Verdict::Deny(reason) => {
+                self.log(
+                    Level::Info,
+                    Some(caller),
+                    format_args!("denied: {question}: {reason}"),
+                );
+                false
+            }
+        }
+    }
+}
