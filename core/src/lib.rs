@@ -12,7 +12,7 @@
 )]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 pub mod clock;
@@ -26,6 +26,6 @@ pub mod p2m;
 pub mod policy;
 pub mod sched;
 pub mod service;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vcpu;

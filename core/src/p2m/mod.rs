@@ -7,6 +7,10 @@
 //! References: a RAM or foreign entry owns one reference of its frame, which the *caller* took before it maps and
 //! gives back after it has unmapped **and** flushed. The walker moves entries, never references.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod battery;
+pub mod walker;
+
 use crate::machine::Access;
 use crate::memory::frames::OutOfFrames;
 use crate::number::{Gfn, Mfn, Order};
@@ -33,11 +37,15 @@ pub trait SecondStage: Send {
     /// As [`SecondStage::map`].
     fn unmap(&mut self, gfn: Gfn, order: Order) -> Result<Flush, MapError>;
 
-    /// Calls `each` for every leaf, in order of guest frames, with its first guest frame; stops when it says `false`.
-    fn leaves(&self, each: &mut dyn FnMut(Gfn, Leaf) -> bool);
+    /// Calls `each` for every leaf that reaches to `from` or beyond, in order of guest frames, with its first guest
+    /// frame; stops when it says `false`.
+    fn leaves(&self, from: Gfn, each: &mut dyn FnMut(Gfn, Leaf) -> bool);
 
     /// How many frames its tables take, the root included.
     fn table_frames(&self) -> u64;
+
+    /// From now on, its tables take no more than this many frames: what would need more is [`MapError::OutOfFrames`].
+    fn limit_tables(&mut self, frames: u64);
 }
 
 /// What one leaf maps to.
@@ -127,7 +135,7 @@ pub enum MapError {
     OutOfFrames,
     /// The block is not aligned to its size, or the machine frame is not.
     Misaligned,
-    /// The guest frame is beyond what the format can address.
+    /// The block is larger than 1 GiB, or one of its ends is beyond what tables can address.
     OutOfRange,
 }
 
@@ -163,3 +171,6 @@ pub trait EntryFormat: Send {
     /// The highest level that may hold leaves (0, 1 or 2).
     fn highest_leaf(&self) -> Level;
 }
+
+#[cfg(test)]
+mod tests;
