@@ -4,3 +4,14 @@
 pub mod devices;
 pub mod guest;
 pub mod second_stage;
+
+// The bare machine itself; what needs privileged instructions exists only there.
+pub mod apic;
+pub mod boot;
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod heap;
+pub mod host;
+#[cfg(target_os = "none")]
+mod panic;
+pub mod time;

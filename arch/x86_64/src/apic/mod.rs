@@ -1,0 +1,1 @@
+//! Interrupt controllers of the bare machine.
