@@ -1,3 +1,7 @@
 //! `cargo xtask`: see `--help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::main()
+}

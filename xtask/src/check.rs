@@ -1,0 +1,96 @@
+//! `cargo xtask check`: all that can be checked in a moment, before a change is shown to others.
+
+use crate::tools;
+use crate::workspace::{self, BARE_TARGET};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::process::Command;
+use std::time::Instant;
+
+/// The packages that run on the bare machine.
+const BARE_PACKAGES: [&str; 6] = [
+    "xenvisor",
+    "xenvisor-abi",
+    "xenvisor-core",
+    "xenvisor-services",
+    "xenvisor-hypercalls",
+    "xenvisor-x86_64",
+];
+
+/// What `check` takes: nothing.
+#[derive(Debug, Args)]
+pub struct Check {}
+
+impl Check {
+    /// Checks it all.
+    pub fn run(self) -> Result<u8> {
+        let began = Instant::now();
+        tools::ensure_bare_target()?;
+        style()?;
+        host_tests()?;
+        bare_build()?;
+        say(&format!("all is well, after {:.0?}", began.elapsed()));
+        Ok(0)
+    }
+}
+
+/// Format and lints, warnings denied.
+pub fn style() -> Result<()> {
+    tools::ensure_lint_tools()?;
+    cargo("format", &["fmt", "--all", "--check"])?;
+    let warnings = ["--", "--deny", "warnings"];
+    let host = ["clippy", "--quiet", "--workspace", "--all-targets"];
+    cargo("lints, on the host", &[&host[..], &warnings].concat())?;
+    let mut bare = vec!["clippy", "--quiet", "--release", "--target", BARE_TARGET];
+    bare.extend(BARE_PACKAGES.iter().flat_map(|package| ["--package", package]));
+    cargo(
+        "lints, on the bare machine",
+        &[&bare[..], &["--examples", "--lib"], &warnings].concat(),
+    )
+}
+
+/// Every test that needs no emulator; the house's own among them.
+pub fn host_tests() -> Result<()> {
+    cargo("tests, on the host", &["test", "--workspace"])
+}
+
+/// Every image.
+pub fn bare_build() -> Result<()> {
+    cargo(
+        "images",
+        &[
+            "build",
+            "--quiet",
+            "--release",
+            "--target",
+            BARE_TARGET,
+            "--package",
+            "xenvisor",
+            "--examples",
+        ],
+    )
+}
+
+/// Runs cargo as the step `what`; its output is the user's to see.
+pub fn cargo(what: &str, arguments: &[&str]) -> Result<()> {
+    step(what, workspace::cargo().args(arguments))
+}
+
+/// Runs `command` as the step `what`, says how long it took, and fails if it fails.
+pub fn step(what: &str, command: &mut Command) -> Result<()> {
+    say(what);
+    let began = Instant::now();
+    let status = command
+        .status()
+        .with_context(|| format!("{what}: cannot run {command:?}"))?;
+    if !status.success() {
+        bail!("{what}: failed ({status})");
+    }
+    say(&format!("{what}: {:.1?}", began.elapsed()));
+    Ok(())
+}
+
+/// Tells the user where we are.
+pub fn say(text: &str) {
+    eprintln!("xtask: {text}");
+}

@@ -1,0 +1,46 @@
+//! The command line: which verbs there are. What a verb takes stands in its own file.
+
+use crate::{check, image, run, sim, test};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The commands of the xenvisor repository.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Boot an image in QEMU with an unmodified Debian kernel as its guest, and be its console
+    Run(run::Run),
+    /// Build a bootable image, as an ELF file or as an ISO that GRUB boots
+    Image(image::Image),
+    /// Run every test: host, house, images, and boots in QEMU. Installs what it misses when it may
+    Test(test::Test),
+    /// Check what can be checked in a moment: format, clippy, host tests, bare build
+    Check(check::Check),
+    /// Run an example on the simulated machine instead of a real one
+    Sim(sim::Sim),
+}
+
+impl Verb {
+    /// Does it, and answers with this process's exit status.
+    pub fn run(self) -> Result<u8> {
+        match self {
+            Verb::Run(verb) => verb.run(),
+            Verb::Image(verb) => verb.run(),
+            Verb::Test(verb) => verb.run(),
+            Verb::Check(verb) => verb.run(),
+            Verb::Sim(verb) => verb.run(),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask test`: every test there is, on a machine that may have nothing but Rust.
+
+use crate::check::{self, cargo, say};
+use crate::{debian, image, tools};
+use anyhow::Result;
+use clap::Args;
+use std::time::Instant;
+
+/// The images the boot tests start.
+const IMAGES: [&str; 2] = ["linux", "two_guests"];
+
+/// What `test` takes.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Leave out what boots a machine
+    #[arg(long)]
+    pub no_boot: bool,
+    /// Only boot tests whose name contains this
+    #[arg(long, value_name = "WORD")]
+    pub boot: Option<String>,
+}
+
+impl Test {
+    /// Tests it all.
+    pub fn run(self) -> Result<u8> {
+        let began = Instant::now();
+        tools::ensure_bare_target()?;
+        if tools::is_root() {
+            tools::ensure(&[&[tools::QEMU, tools::XEN_HEADERS][..], &tools::ISO_TOOLS].concat())?;
+        }
+        if self.boot.is_none() {
+            check::host_tests()?;
+            check::style()?;
+            check::bare_build()?;
+        }
+        if !self.no_boot {
+            boot_tests(self.boot.as_deref())?;
+        }
+        say(&format!("every test passed, after {:.0?}", began.elapsed()));
+        Ok(0)
+    }
+}
+
+fn boot_tests(only: Option<&str>) -> Result<()> {
+    say("what the boot tests need");
+    for example in IMAGES {
+        image::build(example, None)?;
+    }
+    for kernel in debian::Kernel::ALL {
+        kernel.fetch()?;
+    }
+    debian::busybox()?;
+    let mut arguments = vec![
+        "test",
+        "--package",
+        "xenvisor",
+        "--test",
+        "boot",
+        "--",
+        "--ignored",
+    ];
+    arguments.extend(only);
+    cargo("tests that boot a machine", &arguments)
+}

@@ -1,0 +1,203 @@
+//! The programs this repository needs from outside: made to be there when that is allowed, else named with the command
+//! that installs them.
+
+use crate::apt::{self, Apt, Suite, find_tool, tool_exists};
+use crate::progress;
+use crate::workspace::{self, BARE_TARGET};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program, and the Debian package it is in.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// Found if this is a program in the PATH, or, with a slash in it, a file.
+    pub found_by: &'static str,
+    /// The Debian package with it.
+    pub package: &'static str,
+}
+
+/// The emulator.
+pub const QEMU: Tool = Tool {
+    found_by: "qemu-system-x86_64",
+    package: "qemu-system-x86",
+};
+
+/// What makes an ISO.
+pub const ISO_TOOLS: [Tool; 4] = [
+    Tool {
+        found_by: "grub-mkrescue",
+        package: "grub-common",
+    },
+    Tool {
+        found_by: "/usr/lib/grub/i386-pc/multiboot2.mod",
+        package: "grub-pc-bin",
+    },
+    Tool {
+        found_by: "xorriso",
+        package: "xorriso",
+    },
+    Tool {
+        found_by: "mformat",
+        package: "mtools",
+    },
+];
+
+/// Xen's public headers, the yardstick for every layout.
+pub const XEN_HEADERS: Tool = Tool {
+    found_by: "/usr/include/xen/xen.h",
+    package: "libxen-dev",
+};
+
+impl Tool {
+    fn is_here(self) -> bool {
+        if self.found_by.contains('/') {
+            Path::new(self.found_by).exists()
+        } else {
+            tool_exists(self.found_by)
+        }
+    }
+}
+
+/// Whether this process may install packages.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Makes `tools` be here, or says how they come here.
+pub fn ensure(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<&str> = tools
+        .iter()
+        .filter(|tool| !tool.is_here())
+        .map(|tool| tool.package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install --no-install-recommends {}", missing.join(" "));
+    if !is_root() || !tool_exists("apt-get") {
+        bail!(
+            "missing: {}. On Debian, run\n\n    sudo {command}\n",
+            missing.join(", ")
+        );
+    }
+    let apt = |what: &str, arguments: &[&str]| {
+        progress::run(
+            what,
+            Command::new("apt-get")
+                .args(["-q", "-y", "-o", "APT::Status-Fd=1", "-o", "Acquire::Retries=3"])
+                .args(["-o", "DPkg::Lock::Timeout=300"])
+                .args(arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .env("LC_ALL", "C.UTF-8"),
+        )
+    };
+    apt("fetching the system's package lists", &["update"])?;
+    let mut arguments = vec!["install", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&format!("installing {}", missing.join(", ")), &arguments)
+        .with_context(|| format!("{command} failed"))?;
+    Ok(())
+}
+
+/// Makes rustc able to build for the bare machine, or says what to do.
+pub fn ensure_bare_target() -> Result<()> {
+    let libraries = Command::new("rustc")
+        .current_dir(workspace::root())
+        .args(["--print", "target-libdir", "--target", BARE_TARGET])
+        .output()
+        .context("cannot run rustc")?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
+    if libraries.status.success() && folder.is_dir() {
+        return Ok(());
+    }
+    if !tool_exists("rustup") {
+        bail!(
+            "this Rust cannot build for {BARE_TARGET}, and there is no rustup to add it. \
+             Install Rust with rustup (https://rustup.rs), then run\n\n    rustup target add {BARE_TARGET}\n"
+        );
+    }
+    rustup(
+        &format!("adding the Rust target {BARE_TARGET}"),
+        &["target", "add", BARE_TARGET],
+    )
+}
+
+/// Makes `cargo fmt` and `cargo clippy` work, or says what to do.
+pub fn ensure_lint_tools() -> Result<()> {
+    for (tool, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
+        // rustup puts a program of that name in the PATH even when the part behind it is not there.
+        let works = Command::new(tool)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !works {
+            rustup(&format!("adding {component}"), &["component", "add", component])?;
+        }
+    }
+    Ok(())
+}
+
+fn rustup(what: &str, arguments: &[&str]) -> Result<()> {
+    progress::run(
+        what,
+        Command::new("rustup")
+            .current_dir(workspace::root())
+            .args(arguments),
+    )
+    .map(drop)
+}
+
+/// How to start the emulator: a command without arguments yet.
+pub fn qemu() -> Result<Command> {
+    if let Some(found) = find_tool(QEMU.found_by) {
+        return Ok(Command::new(found));
+    }
+    let borrowed = workspace::cache_dir()?.join("qemu");
+    if is_root() {
+        ensure(&[QEMU])?;
+        return find_tool(QEMU.found_by)
+            .map(Command::new)
+            .context("QEMU is installed and cannot be found");
+    }
+    if !borrowed.exists()
+        && let Err(error) = borrow_package(QEMU.package, &borrowed)
+    {
+        return Err(error.context(
+            "QEMU is missing and cannot be fetched. On Debian, run\n\n    \
+             sudo apt-get install --no-install-recommends qemu-system-x86\n",
+        ));
+    }
+    let mut command = Command::new(borrowed.join("usr/bin").join(QEMU.found_by));
+    let libraries = [
+        "usr/lib/x86_64-linux-gnu",
+        "lib/x86_64-linux-gnu",
+        "usr/lib/x86_64-linux-gnu/pulseaudio",
+    ];
+    let libraries = libraries.map(|folder| borrowed.join(folder));
+    command.env(
+        "LD_LIBRARY_PATH",
+        std::env::join_paths(libraries).context("the cache's path has a colon in it")?,
+    );
+    command.env("QEMU_MODULE_DIR", borrowed.join("usr/lib/x86_64-linux-gnu/qemu"));
+    for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+        command.arg("-L").arg(borrowed.join(data));
+    }
+    Ok(command)
+}
+
+/// Unpacks `package` and what it needs below `folder`, without installing: a way that needs no root.
+fn borrow_package(package: &str, folder: &Path) -> Result<()> {
+    let _lock = workspace::lock_cache()?;
+    if folder.exists() {
+        return Ok(());
+    }
+    let apt = Apt::open(Suite::Release)?;
+    let packages = apt.missing_for(package)?;
+    let scratch = tempfile::tempdir_in(workspace::cache_dir()?).context("cannot create a scratch folder")?;
+    let unpacked = scratch.path().join("root");
+    for file in apt.download(&format!("fetching {package}"), &packages, scratch.path())? {
+        apt::unpack(&file, "./", &unpacked)?;
+    }
+    std::fs::rename(&unpacked, folder).with_context(|| format!("cannot keep {}", folder.display()))
+}
