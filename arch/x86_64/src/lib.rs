@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod devices;
+pub mod emulate;
 pub mod guest;
 pub mod second_stage;
 
