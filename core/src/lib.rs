@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
+pub mod build;
 pub mod clock;
 pub mod domain;
 pub mod hypervisor;
