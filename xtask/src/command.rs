@@ -3,6 +3,10 @@
 //! Process 1 puts marks into the stream, each a record separator, a nonce nobody can guess, and a letter: `B` the command
 //! begins, `E` a line it wrote to standard error, `X` its status. Everything between the first and the last that is not a
 //! mark is what it wrote to standard output, byte for byte.
+//!
+//! The guest's kernel is told to be silent meanwhile, but its last words are not to be silenced, and they come over the
+//! same console. So from the first thing that looks like a kernel's message on, output is held back until it is known
+//! what it was: the command's, if the command ends, or the kernel's, if it does not.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -61,8 +65,13 @@ pub enum Event {
 pub struct Unframer {
     mark: Vec<u8>,
     held: Vec<u8>,
+    /// What may be the kernel's; empty until something looks like it.
+    doubtful: Vec<u8>,
     running: bool,
 }
+
+/// More than this is not the kernel's last words.
+const DOUBTFUL_BYTES: usize = 1 << 20;
 
 impl Unframer {
     /// For the stream with this nonce.
@@ -72,6 +81,7 @@ impl Unframer {
         Unframer {
             mark,
             held: Vec::new(),
+            doubtful: Vec::new(),
             running: false,
         }
     }
@@ -82,8 +92,8 @@ impl Unframer {
         let mut events = Vec::new();
         loop {
             let Some(at) = find(&self.held, &self.mark) else {
-                // The end may be the first half of a mark.
-                let keep = partial(&self.held, &self.mark);
+                // The end may be the first half of a mark, or of a kernel's message.
+                let keep = partial(&self.held, &self.mark).max(partial_stamp(&self.held));
                 let whole = self.held.len().saturating_sub(keep);
                 self.release(whole, &mut events);
                 return events;
@@ -101,8 +111,21 @@ impl Unframer {
     }
 
     fn release(&mut self, count: usize, events: &mut Vec<Event>) {
-        let bytes: Vec<u8> = self.held.drain(..count.min(self.held.len())).collect();
-        if self.running && !bytes.is_empty() {
+        let mut bytes: Vec<u8> = self.held.drain(..count.min(self.held.len())).collect();
+        if !self.running {
+            return;
+        }
+        if self.doubtful.is_empty()
+            && let Some(stamp) = find_stamp(&bytes)
+        {
+            self.doubtful = bytes.split_off(stamp);
+        } else if !self.doubtful.is_empty() {
+            self.doubtful.append(&mut bytes);
+        }
+        if self.doubtful.len() > DOUBTFUL_BYTES {
+            bytes.append(&mut self.doubtful);
+        }
+        if !bytes.is_empty() {
             events.push(Event::Output(bytes));
         }
     }
@@ -116,6 +139,9 @@ impl Unframer {
             Some((b'E', text)) => events.push(Event::Error(text.to_vec())),
             Some((b'X', status)) => {
                 self.running = false;
+                if !self.doubtful.is_empty() {
+                    events.push(Event::Output(std::mem::take(&mut self.doubtful)));
+                }
                 let status = std::str::from_utf8(status)
                     .ok()
                     .and_then(|status| status.trim().parse().ok());
@@ -130,6 +156,57 @@ impl Unframer {
 pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len().max(1))
         .position(|window| window == needle)
+}
+
+/// The longest time stamp of a kernel's message: `[12345.678901] `.
+const STAMP_BYTES: usize = 24;
+
+/// Where a kernel's message begins: at its time stamp, such as `[    1.759158] `.
+fn find_stamp(bytes: &[u8]) -> Option<usize> {
+    (0..bytes.len()).find(|at| stamp(bytes.get(*at..).unwrap_or_default()) == Stamp::Whole)
+}
+
+/// How many bytes at the end may begin a time stamp.
+fn partial_stamp(bytes: &[u8]) -> usize {
+    let first = bytes.len().saturating_sub(STAMP_BYTES);
+    (first..bytes.len())
+        .find(|at| stamp(bytes.get(*at..).unwrap_or_default()) == Stamp::Begun)
+        .map_or(0, |at| bytes.len().saturating_sub(at))
+}
+
+#[derive(PartialEq, Eq)]
+enum Stamp {
+    None,
+    Begun,
+    Whole,
+}
+
+/// Whether `bytes` begin with a time stamp, or end before that can be told.
+fn stamp(bytes: &[u8]) -> Stamp {
+    let mut rest = bytes.iter().take(STAMP_BYTES).copied().peekable();
+    if rest.next() != Some(b'[') {
+        return Stamp::None;
+    }
+    while rest.next_if_eq(&b' ').is_some() {}
+    let mut seconds = 0_u32;
+    while rest.next_if(u8::is_ascii_digit).is_some() {
+        seconds = seconds.saturating_add(1);
+    }
+    for expected in ['.', '0', '0', '0', '0', '0', '0', ']', ' '] {
+        let fits = |byte: u8| {
+            if expected == '0' {
+                byte.is_ascii_digit()
+            } else {
+                char::from(byte) == expected
+            }
+        };
+        match rest.next() {
+            None => return Stamp::Begun,
+            Some(byte) if seconds > 0 && fits(byte) => {}
+            Some(_) => return Stamp::None,
+        }
+    }
+    Stamp::Whole
 }
 
 /// How many bytes at the end of `hay` begin `needle`.
@@ -170,6 +247,43 @@ mod tests {
             assert_eq!(output, b"xen\n\0\xff\x1enonc", "in chunks of {chunk}");
             assert_eq!(errors, [b"oh no".to_vec()], "in chunks of {chunk}");
             assert_eq!(status, Some(3), "in chunks of {chunk}");
+        }
+    }
+
+    fn output(stream: &[u8], chunk: usize) -> Vec<u8> {
+        let mut unframer = Unframer::new("nonce");
+        let events = stream
+            .chunks(chunk)
+            .flat_map(|bytes| unframer.take(bytes))
+            .collect::<Vec<_>>();
+        events
+            .into_iter()
+            .filter_map(|event| {
+                if let Event::Output(bytes) = event {
+                    Some(bytes)
+                } else {
+                    None
+                }
+            })
+            .flatten()
+            .collect()
+    }
+
+    #[test]
+    fn a_dying_kernels_last_words_are_not_the_commands_output() {
+        let stream = b"\x1enonceBhalf a li\n[7[    1.759158] Kernel panic - not syncing\r\n[    1.76] gone";
+        let stream = [&stream[..7], b"\n", &stream[7..]].concat();
+        for chunk in 1..stream.len() {
+            assert_eq!(output(&stream, chunk), b"half a li\n[7", "in chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_prints_the_kernels_log_prints_all_of_it() {
+        let stream = b"\x1enonceB\n[    0.000000] Linux version 6.1\n[12345.678901] ready\n\x1enonceX0\n";
+        for chunk in 1..stream.len() {
+            let expected = b"[    0.000000] Linux version 6.1\n[12345.678901] ready\n";
+            assert_eq!(output(stream, chunk), expected, "in chunks of {chunk}");
         }
     }
 

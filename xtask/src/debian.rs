@@ -50,7 +50,11 @@ impl Kernel {
         fetch_once(&kernel, |scratch| {
             let apt = Apt::open(self.suite())?;
             let package = apt.resolve(self.package(), "linux-image-")?;
-            let packages = apt.download(&format!("fetching {package}"), std::slice::from_ref(&package), scratch)?;
+            let packages = apt.download(
+                &format!("fetching {package}"),
+                std::slice::from_ref(&package),
+                scratch,
+            )?;
             let package = only(packages)?;
             apt::unpack(&package, "./boot", scratch)?;
             find(&scratch.join("boot"), "vmlinuz-")

@@ -28,7 +28,7 @@ pub struct Image {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// With --iso: the image's command line, as in guest.linux.memory=512M
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     pub cmdline: String,
     /// With --iso: which of Debian's kernels
     #[arg(long, value_enum, default_value = "cloud")]

@@ -35,29 +35,32 @@ if [ ! -e /xtask/command ]; then
     end poweroff
 fi
 
-# One command. The console stays open, for closing it would undo the settings; the kernel says nothing from here on.
+# One command. The console stays open, for closing it would undo the settings; the kernel says
+# nothing from here on but its last words (at 0 it would not even say those).
 exec 3<>"$console"
 stty raw -echo -opost <&3
-echo 0 >/proc/sys/kernel/printk
+echo 1 >/proc/sys/kernel/printk
 mark=$(printf '\036%s' "$(cat /xtask/nonce)")
-mkfifo /xtask/errors
-{
-    while IFS= read -r line || [ -n "$line" ]; do
-        printf '%sE%s\n' "$mark" "$line"
-    done </xtask/errors >&3
-} &
-errors=$!
+mkfifo /xtask/output /xtask/errors
 printf '%sB\n' "$mark" >&3
-{
-    sh /xtask/command </dev/null 2>/xtask/errors 3>&-
-    echo $? >/xtask/status
-} | cat >&3
-# Something the command left behind may hold the other end open; do not wait for it for ever.
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    kill -0 $errors 2>/dev/null || break
-    usleep 20000
+cat </xtask/output >&3 &
+output=$!
+while IFS= read -r line || [ -n "$line" ]; do
+    printf '%sE%s\n' "$mark" "$line"
+done </xtask/errors >&3 &
+errors=$!
+sh /xtask/command </dev/null >/xtask/output 2>/xtask/errors 3>&-
+status=$?
+# What the command left behind ends with it; it may hold the pipes open.
+for process in /proc/[0-9]*; do
+    process=${process#/proc/}
+    case $process in
+        1 | $output | $errors) ;;
+        *) kill -9 "$process" 2>/dev/null ;;
+    esac
 done
-printf '%sX%s\n' "$mark" "$(cat /xtask/status)" >&3
+wait $output $errors
+printf '%sX%s\n' "$mark" "$status" >&3
 # Returns when the console has taken everything.
 stty -echo <&3
 end poweroff

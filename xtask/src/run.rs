@@ -42,10 +42,10 @@ pub struct Run {
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
     /// More words for the guest's command line
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     pub cmdline: String,
     /// More words for the image's own command line, as in guest.linux.vcpus=1
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true)]
     pub host_cmdline: String,
     /// The guest's memory, in M or G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
@@ -154,7 +154,7 @@ impl Run {
         };
         let mut guest = console.to_owned();
         if has_command {
-            guest.push_str(" quiet loglevel=0");
+            guest.push_str(" quiet loglevel=1");
             if self.initrd.is_some() {
                 guest.push_str(&format!(" rdinit={OUR_INIT}"));
             }
@@ -454,7 +454,7 @@ mod tests {
         assert_eq!(run.command, ["uname", "-a"]);
         assert_eq!(
             run.line(true),
-            "console=ttyS0 panic=-1 quiet loglevel=0 rdinit=/xtask/init"
+            "console=ttyS0 panic=-1 quiet loglevel=1 rdinit=/xtask/init"
         );
     }
 

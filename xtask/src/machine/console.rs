@@ -105,10 +105,10 @@ impl Console {
         String::from_utf8_lossy(&self.lock().bytes).into_owned()
     }
 
-    /// The last `lines` lines.
+    /// The last `lines` lines, without those that only mark a command's output.
     pub fn tail(&self, lines: usize) -> String {
         let text = self.text();
-        let all: Vec<&str> = text.lines().collect();
+        let all: Vec<&str> = text.lines().filter(|line| !line.starts_with('\u{1e}')).collect();
         all.get(all.len().saturating_sub(lines)..)
             .unwrap_or_default()
             .join("\n")

@@ -149,8 +149,13 @@ impl Running {
     pub fn try_wait(&mut self) -> Result<Option<Ending>> {
         if self.ending.is_none() {
             if let Some(status) = self.child.try_wait().context("lost the emulator")? {
-                self.ending = Some(Ending::of(status, self.image.is_some()));
                 self.gather();
+                let mut ending = Ending::of(status, self.image.is_some());
+                // A bare machine has nobody who would tell a panic from a restart.
+                if self.image.is_none() && self.console.text().contains("Kernel panic - not syncing") {
+                    ending = Ending::GuestCrashed;
+                }
+                self.ending = Some(ending);
             } else if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.stop(Ending::TimedOut);
             }
