@@ -18,6 +18,7 @@ extern crate std;
 pub mod build;
 pub mod clock;
 pub mod domain;
+pub mod event;
 pub mod hypervisor;
 pub mod lock;
 pub mod machine;

@@ -2,3 +2,5 @@
 
 pub mod frames;
 pub mod guest;
+pub mod guest_page;
+pub mod room;
