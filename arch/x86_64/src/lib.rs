@@ -5,6 +5,7 @@ pub mod devices;
 pub mod emulate;
 pub mod guest;
 pub mod second_stage;
+pub mod svm;
 
 // The bare machine itself; what needs privileged instructions exists only there.
 pub mod apic;
