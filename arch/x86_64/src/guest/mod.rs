@@ -5,5 +5,6 @@
 //! hardware, so all of it runs in the tests of a workstation.
 #![forbid(unsafe_code)]
 
+pub mod cpuid;
 pub mod exception;
 pub mod page_walk;
