@@ -6,6 +6,10 @@
 
 use core::fmt;
 
+use xenvisor_abi::arch_x86::hvm::start_info::{
+    XEN_HVM_MEMMAP_TYPE_ACPI, XEN_HVM_MEMMAP_TYPE_RAM, XEN_HVM_MEMMAP_TYPE_RESERVED,
+};
+
 use super::{Extent, acpi, special};
 use crate::number::{FRAME_SIZE, GuestAddr, MIB};
 
@@ -39,16 +43,15 @@ pub struct MapEntry {
     pub kind: MapKind,
 }
 
-/// What a part of the map is; the numbers are those of e820 and of `XEN_HVM_MEMMAP_TYPE_*`.
+/// What a part of the map is; the numbers are those of `XEN_HVM_MEMMAP_TYPE_*`, which are those of e820.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
 pub enum MapKind {
     /// Free to use.
-    Ram = 1,
+    Ram,
     /// Not to be touched without knowing it.
-    Reserved = 2,
+    Reserved,
     /// ACPI tables, free to use once they were read.
-    Acpi = 3,
+    Acpi,
 }
 
 impl MapKind {
@@ -56,9 +59,9 @@ impl MapKind {
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
-            Self::Ram => 1,
-            Self::Reserved => 2,
-            Self::Acpi => 3,
+            Self::Ram => XEN_HVM_MEMMAP_TYPE_RAM,
+            Self::Reserved => XEN_HVM_MEMMAP_TYPE_RESERVED,
+            Self::Acpi => XEN_HVM_MEMMAP_TYPE_ACPI,
         }
     }
 }

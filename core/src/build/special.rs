@@ -3,6 +3,11 @@
 //! Eight frames end at 0xff000000. A guest learns of those that concern it by HVM parameters, whose numbers are
 //! those of the public header `hvm/params.h`.
 
+use xenvisor_abi::hvm::params::{
+    HVM_PARAM_BUFIOREQ_PFN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_IDENT_PT, HVM_PARAM_IOREQ_PFN,
+    HVM_PARAM_MONITOR_RING_PFN, HVM_PARAM_PAGING_RING_PFN, HVM_PARAM_SHARING_RING_PFN, HVM_PARAM_STORE_PFN,
+};
+
 use super::{Extent, GuestRam, RamFault};
 use crate::number::{FRAME_BYTES, Gfn, GuestAddr};
 
@@ -37,16 +42,19 @@ pub fn extent() -> Extent {
 
 /// The HVM parameters that follow from the special pages: number and value.
 ///
-/// The event channels of console (18) and xenstore (2) belong to whoever makes them.
+/// The event channels of console and xenstore belong to whoever makes them.
 pub const PARAMETERS: [(u32, u64); 8] = [
-    (1, XENSTORE.raw()),
-    (5, REQUESTS.raw()),
-    (6, BUFFERED_REQUESTS.raw()),
-    (12, IDENTITY_TABLE.raw() << crate::number::FRAME_SHIFT),
-    (17, CONSOLE.raw()),
-    (27, PAGING.raw()),
-    (28, MONITOR.raw()),
-    (29, SHARING.raw()),
+    (HVM_PARAM_STORE_PFN, XENSTORE.raw()),
+    (HVM_PARAM_IOREQ_PFN, REQUESTS.raw()),
+    (HVM_PARAM_BUFIOREQ_PFN, BUFFERED_REQUESTS.raw()),
+    (
+        HVM_PARAM_IDENT_PT,
+        IDENTITY_TABLE.raw() << crate::number::FRAME_SHIFT,
+    ),
+    (HVM_PARAM_CONSOLE_PFN, CONSOLE.raw()),
+    (HVM_PARAM_PAGING_RING_PFN, PAGING.raw()),
+    (HVM_PARAM_MONITOR_RING_PFN, MONITOR.raw()),
+    (HVM_PARAM_SHARING_RING_PFN, SHARING.raw()),
 ];
 
 /// Present, writable, user, accessed, dirty, 4 MiB: an entry of the identity table (SDM vol. 3 §4.3).

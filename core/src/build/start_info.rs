@@ -6,18 +6,19 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use xenvisor_abi::arch_x86::hvm::start_info as abi;
+use zerocopy::IntoBytes;
+
 use super::layout::{MAP_ENTRIES_MAX, MapEntry};
 use super::{Extent, OutOfMemory};
 use crate::number::GuestAddr;
 
-/// "xEn3" with the top bit of the E set.
-const MAGIC: u32 = 0x336e_c578;
 /// The version that has a memory map.
 const VERSION: u32 = 1;
 
-const HEADER_BYTES: u64 = 56;
-const MODULE_BYTES: u64 = 32;
-const MAP_ENTRY_BYTES: u64 = 24;
+const HEADER_BYTES: u64 = size_of::<abi::StartInfo>() as u64;
+const MODULE_BYTES: u64 = size_of::<abi::ModlistEntry>() as u64;
+const MAP_ENTRY_BYTES: u64 = size_of::<abi::MemmapTableEntry>() as u64;
 
 /// The longest command line, in bytes without the terminator: what Linux would take, twice.
 pub const COMMAND_LINE_MAX: usize = 4095;
@@ -63,55 +64,46 @@ impl StartInfo<'_> {
     /// When there is no memory to write it in.
     pub fn bytes(&self, at: GuestAddr) -> Result<Vec<u8>, OutOfMemory> {
         let length = self.length();
-        let mut block = Block::new(length)?;
-        let address = |offset: u64| at.raw().saturating_add(offset);
-        block.u32(MAGIC);
-        block.u32(VERSION);
-        block.u32(0); // Flags: neither privileged nor the initial domain.
-        block.u32(self.initrd.map_or(0, |_| 1));
-        block.u64(self.initrd.map_or(0, |_| address(HEADER_BYTES)));
-        block.u64(address(self.command_line_offset()));
-        block.u64(self.rsdp.raw());
-        block.u64(address(self.map_offset()));
-        block.u32(u32::try_from(self.map.len()).unwrap_or(0));
-        block.u32(0);
-        if let Some(initrd) = self.initrd {
-            block.u64(initrd.start().raw());
-            block.u64(initrd.length());
-            block.u64(0); // The module has no command line of its own.
-            block.u64(0);
-        }
-        for entry in self.map {
-            block.u64(entry.extent.start().raw());
-            block.u64(entry.extent.length());
-            block.u32(entry.kind.number());
-            block.u32(0);
-        }
-        block.0.extend_from_slice(self.command_line.0);
-        block.0.push(0);
-        Ok(block.0)
-    }
-}
-
-/// Bytes in little-endian order, in a vector with room for all of them.
-struct Block(Vec<u8>);
-
-impl Block {
-    fn new(length: u64) -> Result<Self, OutOfMemory> {
-        let mut bytes = Vec::new();
+        let mut block = Vec::new();
         usize::try_from(length)
             .ok()
-            .and_then(|length| bytes.try_reserve_exact(length).ok())
+            .and_then(|length| block.try_reserve_exact(length).ok())
             .ok_or(OutOfMemory { bytes: length })?;
-        Ok(Self(bytes))
-    }
-
-    fn u32(&mut self, value: u32) {
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.0.extend_from_slice(&value.to_le_bytes());
+        let address = |offset: u64| at.raw().saturating_add(offset);
+        let header = abi::StartInfo {
+            magic: abi::XEN_HVM_START_MAGIC_VALUE,
+            version: VERSION,
+            flags: 0, // Neither privileged nor the initial domain.
+            nr_modules: self.initrd.map_or(0, |_| 1),
+            modlist_paddr: self.initrd.map_or(0, |_| address(HEADER_BYTES)),
+            cmdline_paddr: address(self.command_line_offset()),
+            rsdp_paddr: self.rsdp.raw(),
+            memmap_paddr: address(self.map_offset()),
+            memmap_entries: u32::try_from(self.map.len()).unwrap_or(0),
+            reserved: 0,
+        };
+        block.extend_from_slice(header.as_bytes());
+        if let Some(initrd) = self.initrd {
+            let module = abi::ModlistEntry {
+                paddr: initrd.start().raw(),
+                size: initrd.length(),
+                cmdline_paddr: 0,
+                reserved: 0,
+            };
+            block.extend_from_slice(module.as_bytes());
+        }
+        for entry in self.map {
+            let entry = abi::MemmapTableEntry {
+                addr: entry.extent.start().raw(),
+                size: entry.extent.length(),
+                kind: entry.kind.number(),
+                reserved: 0,
+            };
+            block.extend_from_slice(entry.as_bytes());
+        }
+        block.extend_from_slice(self.command_line.0);
+        block.push(0);
+        Ok(block)
     }
 }
 

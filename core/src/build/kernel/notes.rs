@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use ::elf::endian::LittleEndian;
 use ::elf::file::Class;
 use ::elf::note::{Note, NoteIterator};
+use xenvisor_abi::elfnote::{XEN_ELFNOTE_PHYS32_ENTRY, XEN_ELFNOTE_SUPPORTED_FEATURES};
+use xenvisor_abi::features::XENFEAT_linux_rsdp_unrestricted;
 
 use super::{Field, KernelError, Part};
 
@@ -17,12 +19,6 @@ const BYTES_MAX: u64 = 64 << 10;
 
 /// Who owns the notes that matter here, with the terminator that belongs to the name.
 const OWNER: &[u8] = b"Xen\0";
-/// `XEN_ELFNOTE_SUPPORTED_FEATURES`: a bit map of features.
-const SUPPORTED_FEATURES: u32 = 17;
-/// `XEN_ELFNOTE_PHYS32_ENTRY`: where a PVH guest starts.
-const PHYS32_ENTRY: u32 = 18;
-/// `XENFEAT_linux_rsdp_unrestricted`.
-const RSDP_UNRESTRICTED: u32 = 15;
 
 /// One note segment: its place in the file, and its bytes so far.
 struct Span {
@@ -129,7 +125,7 @@ impl Notes {
 impl Findings {
     fn learn(&mut self, kind: u32, value: &[u8]) -> Result<(), KernelError> {
         match kind {
-            PHYS32_ENTRY => {
+            XEN_ELFNOTE_PHYS32_ENTRY => {
                 let entry = match *value {
                     [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).into(),
                     [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
@@ -141,9 +137,9 @@ impl Findings {
                 };
                 self.entry = Some(entry);
             }
-            SUPPORTED_FEATURES => {
+            XEN_ELFNOTE_SUPPORTED_FEATURES => {
                 let bits = value.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-                self.rsdp_anywhere = bits & (1 << RSDP_UNRESTRICTED) != 0;
+                self.rsdp_anywhere = bits & (1 << XENFEAT_linux_rsdp_unrestricted) != 0;
             }
             _ => {}
         }

@@ -6,6 +6,7 @@ use super::*;
 use crate::build::testing::Memory;
 use crate::number::MIB;
 
+mod mutilated;
 pub(crate) mod synthetic;
 pub(crate) mod whole;
 
