@@ -5,7 +5,7 @@
 //!   Free ─────────────────────> Unbound ────────────────────────> Interdomain
 //!     │                            ^                                  │  ^
 //!     │ bind_virq, bind_ipi, ...   └──────── the remote closes ───────┘  │
-//!     ├─────> Virq, Ipi, Consumer        bind_interdomain                │
+//!     ├─────> Virq, Ipi, Service         bind_interdomain                │
 //!     └──────────────────────────────────────────────────────────────────┘
 //!   every open port: close ─> Free
 //! ```
@@ -13,6 +13,7 @@
 //! Invariant: an `Interdomain` port's peer is `Interdomain` and names this port, except while its domain is destroyed.
 
 use crate::number::{DomainId, Port, VcpuId};
+use crate::service::ServiceId;
 
 use super::virq::Virq;
 
@@ -41,9 +42,9 @@ pub enum Binding {
     /// The domain itself makes it pending.
     Ipi,
     /// The other end is a service inside the hypervisor.
-    Consumer {
+    Service {
         /// Which service hears what is sent.
-        consumer: Consumer,
+        service: ServiceId,
         /// The domain whose service it would be elsewhere: what the guest is told.
         domain: DomainId,
     },
@@ -56,10 +57,6 @@ impl Binding {
         !matches!(self, Self::Free | Self::Reserved)
     }
 }
-
-/// A service inside the hypervisor, by a number its owner has chosen.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Consumer(pub u32);
 
 /// How urgent a port is in the FIFO way: 0 is served first, 15 last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

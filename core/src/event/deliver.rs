@@ -14,8 +14,9 @@
 use alloc::sync::Arc;
 
 use crate::number::{DomainId, Port};
+use crate::service::ServiceId;
 
-use super::channel::{Binding, Consumer};
+use super::channel::Binding;
 use super::poll;
 use super::ports::{Layout, Ports};
 use super::two_level;
@@ -29,7 +30,7 @@ pub enum Sent {
     /// There is nobody at the other end (yet, or any more): nothing has happened, and whoever binds will look.
     Nowhere,
     /// The other end is a service: the caller tells it, without any lock of ours.
-    ToConsumer(Consumer),
+    ToService(ServiceId),
 }
 
 /// Why something could not be sent.
@@ -58,7 +59,7 @@ pub fn send<E: Endpoint, X>(
             return Ok(Sent::Delivered);
         }
         Binding::Unbound { .. } => return Ok(Sent::Nowhere),
-        Binding::Consumer { consumer, .. } => return Ok(Sent::ToConsumer(consumer)),
+        Binding::Service { service, .. } => return Ok(Sent::ToService(service)),
         Binding::Free | Binding::Reserved | Binding::Virq(_) => return Err(SendError::NotSendable(port)),
         Binding::Interdomain { remote, port } => (remote, port),
     };
@@ -75,10 +76,10 @@ pub fn send<E: Endpoint, X>(
 }
 
 /// A service makes the port pending that it is the other end of.
-pub fn raise<E: Endpoint>(end: &E, port: Port, consumer: Consumer) -> Sent {
+pub fn raise<E: Endpoint>(end: &E, port: Port, service: ServiceId) -> Sent {
     let mut ports = end.ports().lock();
     match ports.binding(port) {
-        Binding::Consumer { consumer: bound, .. } if bound == consumer => {
+        Binding::Service { service: bound, .. } if bound == service => {
             ports.set_pending(end, port);
             Sent::Delivered
         }

@@ -25,11 +25,11 @@ mod virq;
 mod words;
 
 pub use bind::{BindInterdomainError, BindIpiError, BindVcpuError, bind_interdomain, bind_ipi, bind_vcpu};
-pub use channel::{Binding, Consumer, Priority};
+pub use channel::{Binding, Priority};
 pub use close::{NotOpen, Progress, ResetError, close, close_some, reset_some, start_reset};
 pub use deliver::{NoSuchPort, SendError, Sent, raise, send, unmask};
 pub use poll::{PollStart, start_poll, stop_poll};
-pub use ports::{DEFAULT_LIMIT, NoPort, Ports, allocate_consumer, allocate_unbound};
+pub use ports::{DEFAULT_LIMIT, NoPort, Ports, allocate_service, allocate_unbound};
 pub use setup::{
     ExpandArrayError, InitControlError, SetPriorityError, expand_array, init_control, set_priority,
 };

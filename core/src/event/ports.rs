@@ -15,8 +15,9 @@ use crate::lock::{Rank, Ranked};
 use crate::machine::Width;
 use crate::memory::room::{self, OutOfMemory};
 use crate::number::{DomainId, Port, VcpuId};
+use crate::service::ServiceId;
 
-use super::channel::{Binding, Channel, Consumer};
+use super::channel::{Binding, Channel};
 use super::fifo::Fifo;
 use super::poll::Poll;
 use super::table::{Bucket, Table};
@@ -280,6 +281,6 @@ pub fn allocate_unbound<E: Endpoint>(end: &E, remote: DomainId) -> Result<Port, 
 ///
 /// # Errors
 /// When there is no port.
-pub fn allocate_consumer<E: Endpoint>(end: &E, consumer: Consumer, domain: DomainId) -> Result<Port, NoPort> {
-    allocate(end, Binding::Consumer { consumer, domain })
+pub fn allocate_service<E: Endpoint>(end: &E, service: ServiceId, domain: DomainId) -> Result<Port, NoPort> {
+    allocate(end, Binding::Service { service, domain })
 }
