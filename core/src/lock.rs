@@ -1,6 +1,6 @@
 //! Locks with a rank. Taking one while holding one of the same or a higher rank is a bug: it can deadlock.
 //!
-//! The order is `domain list < life cycle < ports < grants < handles < second stage < frames`. Builds with the
+//! The order is `vcpu < domain list < life cycle < ports < grants < handles < second stage < frames`. Builds with the
 //! feature `lock-order` (the simulator, the tests) watch it and stop at the first violation; others pay nothing.
 //! Two locks of one kind are taken by [`lock_pair`] alone, lowest domain first.
 
@@ -11,12 +11,12 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 /// The place of a lock in the order; a smaller rank is taken first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Rank {
+    /// A virtual processor: held by the loop that runs it for as long as it runs, and never waited for.
+    Vcpu,
     /// The list of all domains.
     DomainList,
     /// A domain's life cycle: start, shutdown, destruction.
     LifeCycle,
-    /// What a domain's vcpu owns: its virtual processor, timers, areas.
-    Vcpu,
     /// A vcpu's deadlines and accounts.
     VcpuState,
     /// A domain's parameters, memory map and other settings.

@@ -35,26 +35,28 @@ pub enum Reason {
     Watchdog,
     /// It wants a new kernel in the same domain.
     SoftReset,
+    /// A number without a meaning here; its builder may know it.
+    Other(u8),
 }
 
 impl Reason {
-    /// The reason with Xen's number, if there is one.
+    /// The reason with Xen's number.
     #[must_use]
-    pub const fn from_raw(raw: u32) -> Option<Self> {
-        Some(match raw {
+    pub const fn from_raw(raw: u8) -> Self {
+        match raw {
             0 => Self::PowerOff,
             1 => Self::Reboot,
             2 => Self::Suspend,
             3 => Self::Crash,
             4 => Self::Watchdog,
             5 => Self::SoftReset,
-            _ => return None,
-        })
+            other => Self::Other(other),
+        }
     }
 
     /// Xen's number.
     #[must_use]
-    pub const fn raw(self) -> u32 {
+    pub const fn raw(self) -> u8 {
         match self {
             Self::PowerOff => 0,
             Self::Reboot => 1,
@@ -62,6 +64,7 @@ impl Reason {
             Self::Crash => 3,
             Self::Watchdog => 4,
             Self::SoftReset => 5,
+            Self::Other(raw) => raw,
         }
     }
 }

@@ -6,22 +6,26 @@
 pub mod life;
 pub mod params;
 pub mod settings;
+mod upcalls;
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use crate::clock::Instant;
+use crate::event::Ports;
 use crate::lock::{Rank, Ranked};
 use crate::machine::Machine;
 use crate::memory::frames::Frames;
 use crate::memory::guest::GuestMemory;
-use crate::number::{DomainId, MachineAddr, Mfn, VcpuId, Vector};
+use crate::number::{DomainId, Mfn, VcpuId, Vector};
 use crate::p2m::{Flush, SecondStage};
 use crate::sched::RunQueues;
 use crate::vcpu::Vcpu;
 use crate::vcpu::mail::News;
-use life::Life;
+use crate::vcpu::runstate::State;
+use life::{Life, Reason};
 use settings::Settings;
 
 /// How many `vcpu_info` the shared info page has room for (`XEN_LEGACY_MAX_VCPUS`).
@@ -45,6 +49,8 @@ pub struct Domain {
     pub stage: Ranked<alloc::boxed::Box<dyn SecondStage>>,
     /// The frame of its shared info page.
     pub shared_info: Mfn,
+    /// Its event channel ports.
+    pub ports: Ranked<Ports>,
     /// Parameters, memory map, and so on.
     pub settings: Ranked<Settings>,
     /// Where it is in its life.
@@ -75,6 +81,8 @@ pub struct Parts {
     pub stage: alloc::boxed::Box<dyn SecondStage>,
     /// The frame of its shared info page, one reference of which becomes the domain's.
     pub shared_info: Mfn,
+    /// Its ports.
+    pub ports: Ranked<Ports>,
     /// Its settings.
     pub settings: Settings,
     /// Its vcpus, by number.
@@ -94,6 +102,7 @@ impl Domain {
             queues: parts.queues,
             stage: Ranked::new(Rank::SecondStage, parts.stage),
             shared_info: parts.shared_info,
+            ports: parts.ports,
             settings: Ranked::new(Rank::Settings, parts.settings),
             life: Ranked::new(Rank::LifeCycle, Life::Built),
             vcpus: parts.vcpus,
@@ -129,12 +138,6 @@ impl Domain {
         GuestMemory::new(self.machine.memory().as_ref(), &self.frames, &self.stage)
     }
 
-    /// The address of the shared info page.
-    #[must_use]
-    pub fn shared_info_address(&self) -> Option<MachineAddr> {
-        self.shared_info.address()
-    }
-
     /// Whether shared pages have the 64-bit layout.
     #[must_use]
     pub fn is_wide(&self) -> bool {
@@ -164,6 +167,56 @@ impl Domain {
     pub fn tell(&self, vcpu: &Vcpu, news: News) {
         vcpu.mail.post(news);
         self.queues.wake(vcpu);
+    }
+
+    /// Lets the first vcpu run. `false` if the domain is past that.
+    pub fn begin(&self) -> bool {
+        let mut life = self.life.lock();
+        if *life != Life::Built {
+            return false;
+        }
+        *life = Life::Running;
+        drop(life);
+        if let Some(vcpu) = self.vcpus.first()
+            && vcpu.activity.start()
+        {
+            self.queues.enqueue(vcpu);
+        }
+        true
+    }
+
+    /// Ends the domain's run: no vcpu enters the guest again. The first reason stands; `false` if there was one.
+    pub fn shut_down(&self, reason: Reason) -> bool {
+        let mut life = self.life.lock();
+        if !matches!(*life, Life::Built | Life::Running) {
+            return false;
+        }
+        *life = Life::ShutDown(reason);
+        drop(life);
+        for vcpu in &self.vcpus {
+            if let crate::vcpu::Activity::Running(pcpu) = vcpu.activity.stop() {
+                self.machine.kick(pcpu);
+            }
+            self.queues.set_alarm(vcpu.key, None);
+        }
+        self.queues.call_for_attention();
+        true
+    }
+
+    /// Stops one vcpu. When it was the last one that ran, the domain has powered itself off.
+    pub fn stop_vcpu(&self, vcpu: &Vcpu, now: Instant) {
+        vcpu.runstate.lock().enter(State::Offline, now);
+        if let crate::vcpu::Activity::Running(pcpu) = vcpu.activity.stop() {
+            self.machine.kick(pcpu);
+        }
+        self.queues.set_alarm(vcpu.key, None);
+        if self
+            .vcpus
+            .iter()
+            .all(|vcpu| vcpu.activity.get() == crate::vcpu::Activity::Offline)
+        {
+            self.shut_down(Reason::PowerOff);
+        }
     }
 
     /// Discharges a flush: when this returns, no vcpu of the domain uses what was mapped before.

@@ -1,7 +1,9 @@
 //! What a domain's builder and the guest itself have set: parameters, memory map, assists.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::life::Reason;
 use super::params::Params;
 
 /// The settings of one domain.
@@ -14,6 +16,10 @@ pub struct Settings {
     /// The guest wants updates of its run states to be marked while they are written
     /// (`VMASST_TYPE_runstate_update_flag`).
     pub runstate_update_flag: bool,
+    /// The reason the guest has noted for a shutdown that follows.
+    pub shutdown_code: Option<Reason>,
+    /// What the guest has written to the debug port since the last line end.
+    pub debug_line: String,
 }
 
 /// One line of a memory map, in the terms of e820.

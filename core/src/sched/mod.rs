@@ -14,6 +14,7 @@ pub use round_robin::RoundRobin;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::Instant;
 use crate::lock::{Rank, Ranked};
@@ -65,6 +66,8 @@ pub struct Slice {
 /// The queues behind one door.
 pub struct RunQueues {
     machine: Arc<dyn Machine>,
+    /// A domain has ended: whoever runs the loop looks at all of them.
+    attention: AtomicBool,
     inner: Ranked<Inner>,
 }
 
@@ -78,6 +81,7 @@ impl RunQueues {
     pub fn new(machine: Arc<dyn Machine>, scheduler: Box<dyn Scheduler>) -> Self {
         Self {
             machine,
+            attention: AtomicBool::new(false),
             inner: Ranked::new(
                 Rank::Scheduler,
                 Inner {
@@ -112,7 +116,7 @@ impl RunQueues {
     /// The vcpu has something to look at. Harmless at any time, from anywhere.
     pub fn wake(&self, vcpu: &Vcpu) {
         match vcpu.activity.wake() {
-            Activity::Blocked => self.inner.lock().scheduler.wake(vcpu.key),
+            Activity::Blocked => self.enqueue(vcpu),
             Activity::Running(pcpu) => self.machine.kick(pcpu),
             Activity::Runnable | Activity::Offline => {}
         }
@@ -120,8 +124,25 @@ impl RunQueues {
 
     /// The vcpu has had its turn and wants another.
     pub fn requeue(&self, vcpu: &Vcpu) {
-        vcpu.activity.requeue();
+        if vcpu.activity.requeue() {
+            self.enqueue(vcpu);
+        }
+    }
+
+    /// Queues a vcpu that has just become runnable.
+    pub fn enqueue(&self, vcpu: &Vcpu) {
         self.inner.lock().scheduler.wake(vcpu.key);
+    }
+
+    /// Something ended that the loop's owner should look at.
+    pub fn call_for_attention(&self) {
+        self.attention.store(true, Ordering::Release);
+    }
+
+    /// Whether attention was called for since this was last asked.
+    #[must_use]
+    pub fn takes_attention(&self) -> bool {
+        self.attention.swap(false, Ordering::AcqRel)
     }
 
     /// Wakes the vcpu at `when`, instead of whenever was said before; `None`: not at all.

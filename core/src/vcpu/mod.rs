@@ -9,19 +9,22 @@ pub mod area;
 pub mod mail;
 pub mod runstate;
 pub mod start;
+pub mod time;
 pub mod timers;
 
 pub use activity::{Activity, ActivityCell};
 
 use alloc::boxed::Box;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::lock::{Rank, Ranked};
-use crate::machine::VirtCpu;
+use crate::machine::{Ipi, VirtCpu, Width};
+use crate::number::LinearAddr;
 use crate::sched::VcpuKey;
 use area::InfoPlace;
 use mail::Mail;
 use runstate::Runstate;
+use start::StartState;
 use timers::Timers;
 
 /// One virtual processor.
@@ -42,18 +45,45 @@ pub struct Vcpu {
     pub info: InfoPlace,
     /// How long it has been in which state.
     pub runstate: Ranked<Runstate>,
+    /// Where the guest wants to be kept informed.
+    pub areas: Ranked<Areas>,
+    /// The state to begin in when it runs next: from the domain's builder, `VCPUOP_initialise`, or a start-up
+    /// interrupt.
+    pub begin: Ranked<Option<StartState>>,
+    /// It has been given a state to begin in at least once.
+    begun: AtomicBool,
 }
 
 /// The virtual processor with what only the loop that runs it needs.
 pub struct Processor {
     /// The hardware's (or the simulator's) side.
     pub cpu: Box<dyn VirtCpu>,
-    /// The guest waits for an interrupt: it runs on only when there is one.
-    pub halted: bool,
-    /// Where the guest wants its run states written, by linear address.
-    pub runstate_area: Option<crate::number::LinearAddr>,
-    /// Where the guest wants its time written too, by linear address.
-    pub time_area: Option<crate::number::LinearAddr>,
+    /// What it waits for before it runs on.
+    pub wait: Wait,
+    /// An inter-processor interrupt that found a letter box full: it is sent again.
+    pub unsent: Option<Ipi>,
+}
+
+/// What a vcpu waits for before guest code runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// Nothing.
+    No,
+    /// An interrupt that it would take (HLT).
+    Interrupt,
+    /// An event (`SCHEDOP_block`): an upcall, or an interrupt.
+    Event,
+    /// One of the ports it polls, or its deadline (`SCHEDOP_poll`).
+    Poll,
+}
+
+/// Where a guest wants to be kept informed, by linear address in its kernel's page tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Areas {
+    /// Run states (`VCPUOP_register_runstate_memory_area`), and the layout of the record.
+    pub runstate: Option<(LinearAddr, Width)>,
+    /// The time, once more (`VCPUOP_register_vcpu_time_memory_area`).
+    pub time: Option<LinearAddr>,
 }
 
 impl Vcpu {
@@ -62,9 +92,8 @@ impl Vcpu {
     pub fn new(key: VcpuKey, cpu: Box<dyn VirtCpu>, now: crate::clock::Instant) -> Self {
         let processor = Processor {
             cpu,
-            halted: false,
-            runstate_area: None,
-            time_area: None,
+            wait: Wait::No,
+            unsent: None,
         };
         Self {
             key,
@@ -75,6 +104,29 @@ impl Vcpu {
             upcall_vector: AtomicU8::new(0),
             info: InfoPlace::default(),
             runstate: Ranked::new(Rank::VcpuState, Runstate::new(now)),
+            areas: Ranked::new(Rank::VcpuState, Areas::default()),
+            begin: Ranked::new(Rank::VcpuState, None),
+            begun: AtomicBool::new(false),
         }
+    }
+
+    /// Takes the state to begin in, if there is a new one.
+    pub fn take_begin(&self) -> Option<StartState> {
+        let state = self.begin.lock().take();
+        if state.is_some() {
+            self.begun.store(true, Ordering::Release);
+        }
+        state
+    }
+
+    /// Whether it has ever begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// It has begun by other means: a start-up interrupt.
+    pub fn note_begun(&self) {
+        self.begun.store(true, Ordering::Release);
     }
 }

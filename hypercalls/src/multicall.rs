@@ -1,0 +1,108 @@
+//! `multicall`: several calls in one. Public header `xen.h`, `struct multicall_entry`.
+//!
+//! Each entry's result is written back before the next one is looked at. The batch is cut into slices, so that a long
+//! one does not keep the processor: what is left is the same call with the list moved on.
+
+use xenvisor_abi::xen::{MulticallEntry, compat};
+use xenvisor_core::machine::{Call, Width};
+
+use crate::answer::{After, Answer, Served};
+use crate::context::Context;
+use crate::errno::Errno;
+use crate::table::{self, argument, low};
+
+/// Entries in one slice.
+const SLICE: u64 = 64;
+
+/// Serves the call.
+///
+/// # Errors
+/// `FAULT` where an entry cannot be read or its result not be written.
+pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
+    let (mut list, mut left) = (argument(call, 0), u64::from(low(argument(call, 1))));
+    let mut slice = SLICE;
+    while left > 0 {
+        if slice == 0 {
+            return Ok(Answer::Again(with(call, list, left)));
+        }
+        let (inner, result_at, next) = entry(cx, list)?;
+        // A batch within a batch is refused: it would nest without bound.
+        let served = if inner.number == u64::from(xenvisor_abi::xen::HYPERVISOR_multicall) {
+            Err(Errno::INVALID)
+        } else {
+            table::serve(cx, &inner)
+        };
+        match served {
+            Ok(Answer::Done(value)) => result(cx, result_at, value)?,
+            Err(errno) => result(cx, result_at, errno.result())?,
+            Ok(Answer::Then(value, after)) => {
+                result(cx, result_at, value)?;
+                if after == After::Ended {
+                    return Ok(Answer::Then(0, after));
+                }
+                // What becomes of the vcpu comes after the batch: the rest of it is made then.
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    return Ok(Answer::Then(0, after));
+                }
+            }
+            Ok(Answer::Again(arguments)) => {
+                continued(cx, list, &arguments)?;
+                return Ok(Answer::Again(with(call, list, left)));
+            }
+        }
+        list = next;
+        left = left.saturating_sub(1);
+        slice = slice.saturating_sub(1);
+    }
+    Ok(Answer::OK)
+}
+
+fn with(call: &Call, list: u64, left: u64) -> [u64; 6] {
+    let mut arguments = call.arguments;
+    arguments[0] = list;
+    arguments[1] = left;
+    arguments
+}
+
+/// The call an entry holds, where its result goes, and where the next entry is.
+fn entry(cx: &Context<'_>, at: u64) -> Result<(Call, u64, u64), Errno> {
+    let (number, arguments, result, size) = match cx.width {
+        Width::Bits64 => {
+            let entry: MulticallEntry = cx.read(at)?;
+            (entry.op, entry.args, 8, size_of::<MulticallEntry>())
+        }
+        Width::Bits32 => {
+            let entry: compat::MulticallEntry = cx.read(at)?;
+            (
+                u64::from(entry.op),
+                entry.args.map(u64::from),
+                4,
+                size_of::<compat::MulticallEntry>(),
+            )
+        }
+    };
+    let call = Call {
+        number,
+        arguments,
+        width: cx.width,
+        privileged: true,
+    };
+    let next = at.checked_add(size as u64).ok_or(Errno::FAULT)?;
+    Ok((call, at.checked_add(result).ok_or(Errno::FAULT)?, next))
+}
+
+fn result(cx: &Context<'_>, at: u64, value: u64) -> Result<(), Errno> {
+    match cx.width {
+        Width::Bits64 => cx.write(at, &value),
+        Width::Bits32 => cx.write(at, &low(value)),
+    }
+}
+
+/// Writes the arguments with which an entry goes on into the entry itself.
+fn continued(cx: &Context<'_>, at: u64, arguments: &[u64; 6]) -> Result<(), Errno> {
+    match cx.width {
+        Width::Bits64 => cx.write(at.checked_add(16).ok_or(Errno::FAULT)?, arguments),
+        Width::Bits32 => cx.write(at.checked_add(8).ok_or(Errno::FAULT)?, &arguments.map(low)),
+    }
+}

@@ -1,0 +1,95 @@
+//! Where a vcpu keeps its books in guest memory: `vcpu_info`, run states, time.
+
+use xenvisor_abi::vcpu as abi;
+use xenvisor_core::machine::{Access, Width};
+use xenvisor_core::memory::frames::Owner;
+use xenvisor_core::number::{FRAME_SIZE, Gfn, LinearAddr};
+use xenvisor_core::vcpu::{Activity, Vcpu};
+
+use crate::answer::{Answer, Served};
+use crate::context::Context;
+use crate::errno::Errno;
+use crate::run::books;
+
+/// Bytes in a `vcpu_info` (public header `xen.h`).
+const INFO_BYTES: u64 = 64;
+
+/// The account of a vcpu as it stands now.
+pub(super) fn get_runstate_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
+    let account = vcpu.runstate.lock().at(cx.now);
+    match cx.width {
+        Width::Bits64 => cx.write(at, &books::runstate_record(&account))?,
+        Width::Bits32 => cx.write(at, &books::runstate_record_32(&account))?,
+    }
+    Ok(Answer::OK)
+}
+
+/// The guest wants its run states written at a linear address, from now on.
+pub(super) fn register_runstate(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
+    let area = match cx.width {
+        Width::Bits64 => cx.read::<abi::RegisterRunstateMemoryArea>(at)?.addr.0,
+        Width::Bits32 => u64::from(cx.read::<abi::compat::RegisterRunstateMemoryArea>(at)?.addr.low),
+    };
+    vcpu.areas.lock().runstate = (area != 0).then_some((LinearAddr::new(area), cx.width));
+    if area != 0 && vcpu.key == cx.vcpu.key {
+        books::publish_runstate(cx.caller, vcpu, cx.cpu, cx.now);
+    }
+    Ok(Answer::OK)
+}
+
+/// The guest wants its time at a linear address too.
+pub(super) fn register_time(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
+    let area = match cx.width {
+        Width::Bits64 => cx.read::<abi::RegisterTimeMemoryArea>(at)?.addr.0,
+        Width::Bits32 => u64::from(cx.read::<abi::compat::RegisterRunstateMemoryArea>(at)?.addr.low),
+    };
+    vcpu.areas.lock().time = (area != 0).then_some(LinearAddr::new(area));
+    if area != 0 && vcpu.key == cx.vcpu.key {
+        books::publish_time(cx.caller, vcpu, cx.cpu);
+    }
+    Ok(Answer::OK)
+}
+
+/// Moves a vcpu's `vcpu_info` into guest memory, once, with all it says.
+///
+/// `INVALID` for a place that crosses a page, is not aligned or is not the guest's own memory, for a second time, and
+/// for another vcpu that is not off.
+pub(super) fn register_vcpu_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
+    let argument: abi::RegisterVcpuInfo = cx.read(at)?;
+    let offset = u64::from(argument.offset);
+    if offset > FRAME_SIZE - INFO_BYTES || !offset.is_multiple_of(8) {
+        return Err(Errno::INVALID);
+    }
+    if vcpu.key != cx.vcpu.key && vcpu.activity.get() != Activity::Offline {
+        return Err(Errno::INVALID);
+    }
+    let page = Gfn::new(argument.mfn).address().ok_or(Errno::INVALID)?;
+    let place = cx
+        .memory()
+        .pin(page.checked_add(offset).ok_or(Errno::INVALID)?, Access::ReadWrite);
+    let place = place.map_err(|_| Errno::INVALID)?;
+    let mfn = place.address().frame();
+    let owner = Owner::Domain(cx.caller.id);
+    if !cx.caller.frames.reference(mfn, owner) {
+        return Err(Errno::INVALID);
+    }
+    let memory = cx.hypervisor.machine.memory();
+    let old = vcpu.info.get();
+    match old {
+        Some(old) => memory.copy(old, place.address(), INFO_BYTES),
+        None => memory.zero(place.address(), INFO_BYTES),
+    }
+    let moved = cx
+        .caller
+        .ports
+        .lock()
+        .move_vcpu_info(cx.caller.as_ref(), vcpu.key.vcpu, || {
+            vcpu.info.register(place.address())
+        });
+    if !moved {
+        cx.caller.frames.release(mfn);
+        return Err(Errno::INVALID);
+    }
+    books::write_time(cx.caller, vcpu);
+    Ok(Answer::OK)
+}
