@@ -28,6 +28,7 @@ pub mod p2m;
 pub mod policy;
 pub mod sched;
 pub mod service;
+pub mod system;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vcpu;

@@ -1,0 +1,123 @@
+//! A guest as an image describes it.
+
+use alloc::string::{String, ToString};
+
+use super::Module;
+use crate::domain::life::Reason;
+use crate::number::{DomainId, MIB};
+
+/// A guest of a description, and the domain it becomes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GuestId(DomainId);
+
+impl GuestId {
+    /// The guest at this place, counted from 1. More than 32,751 guests have no numbers: the last ones share one, and
+    /// are refused when they are built.
+    pub(super) fn new(place: usize) -> Self {
+        Self(DomainId::new(
+            u16::try_from(place).unwrap_or(u16::MAX).min(0x7fef),
+        ))
+    }
+
+    /// The domain it becomes.
+    #[must_use]
+    pub const fn domain(self) -> DomainId {
+        self.0
+    }
+}
+
+/// What becomes of a guest when it has shut down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterEnd {
+    /// It is built again from its modules.
+    Restart,
+    /// It is gone.
+    Destroy,
+}
+
+/// A guest as an image describes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guest {
+    /// Its name.
+    pub name: String,
+    /// Its kernel.
+    pub kernel: Module,
+    /// Its initrd, if it has one.
+    pub initrd: Option<Module>,
+    /// Its command line.
+    pub cmdline: String,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// How many vcpus.
+    pub vcpus: u32,
+    /// What becomes of it when it asks for a reboot.
+    pub on_reboot: AfterEnd,
+    /// What a triple fault counts as. Xen's default is a reboot; here it is a crash, so that a guest that cannot boot
+    /// says so instead of trying for ever.
+    pub triple_fault: Reason,
+}
+
+impl Guest {
+    /// A guest that is entered by the PVH protocol: a Linux kernel, or anything else with a PVH entry note.
+    #[must_use]
+    pub fn pvh(name: &str, kernel: Module) -> Self {
+        Self {
+            name: name.to_string(),
+            kernel,
+            initrd: None,
+            cmdline: String::new(),
+            memory: 256 * MIB,
+            vcpus: 1,
+            on_reboot: AfterEnd::Restart,
+            triple_fault: Reason::Crash,
+        }
+    }
+
+    /// A Linux guest: as [`Guest::pvh`], with its console where a Xen guest has it.
+    #[must_use]
+    pub fn linux_pvh(name: &str, kernel: Module) -> Self {
+        Self::pvh(name, kernel).cmdline("console=hvc0")
+    }
+
+    /// With this initrd.
+    #[must_use]
+    pub const fn initrd(mut self, initrd: Module) -> Self {
+        self.initrd = Some(initrd);
+        self
+    }
+
+    /// With this command line.
+    #[must_use]
+    pub fn cmdline(mut self, cmdline: &str) -> Self {
+        self.cmdline = cmdline.to_string();
+        self
+    }
+
+    /// With so many bytes of memory.
+    #[must_use]
+    pub const fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// With so many vcpus.
+    #[must_use]
+    pub const fn vcpus(mut self, vcpus: u32) -> Self {
+        self.vcpus = vcpus;
+        self
+    }
+
+    /// With another fate after a reboot.
+    #[must_use]
+    pub const fn on_reboot(mut self, fate: AfterEnd) -> Self {
+        self.on_reboot = fate;
+        self
+    }
+
+    /// With another meaning of a triple fault.
+    #[must_use]
+    pub const fn triple_fault(mut self, reason: Reason) -> Self {
+        self.triple_fault = reason;
+        self
+    }
+}

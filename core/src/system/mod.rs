@@ -1,0 +1,132 @@
+//! What an image wants: guests, a policy, a scheduler. Pure data, made before anything runs.
+//!
+//! A description can be printed, compared and checked on a workstation. [`System::apply`] lets the person who boots the
+//! image change it from the command line; every word there that means nothing is an error that names it.
+
+mod boot;
+mod error;
+mod guest;
+mod overrides;
+
+pub use boot::{Boot, Module};
+pub use error::BootError;
+pub use guest::{AfterEnd, Guest, GuestId};
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::policy::{Partition, Policy, XenDefault};
+use crate::sched::{RoundRobin, Scheduler};
+
+/// The description of all that runs on a machine.
+pub struct System {
+    policy: Chosen,
+    scheduler: Box<dyn Scheduler>,
+    guests: Vec<Guest>,
+}
+
+/// Where the policy comes from.
+enum Chosen {
+    /// The image's own.
+    Own(Box<dyn Policy>),
+    /// What the description declares.
+    Declared(Partition),
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self::with_policy(XenDefault::default())
+    }
+}
+
+impl System {
+    /// A system whose guests may do to each other what the policy allows.
+    #[must_use]
+    pub fn with_policy(policy: impl Policy + 'static) -> Self {
+        Self::new(Chosen::Own(Box::new(policy)))
+    }
+
+    /// A system whose guests never meet, except where [`System::channel`] says so.
+    #[must_use]
+    pub fn partitioned() -> Self {
+        Self::new(Chosen::Declared(Partition::new()))
+    }
+
+    fn new(policy: Chosen) -> Self {
+        Self {
+            policy,
+            scheduler: Box::new(RoundRobin::new()),
+            guests: Vec::new(),
+        }
+    }
+
+    /// Orders runnable vcpus another way than in turn.
+    pub fn schedule(&mut self, scheduler: impl Scheduler + 'static) {
+        self.scheduler = Box::new(scheduler);
+    }
+
+    /// One guest more. Guests become domains 1, 2, 3 and so on, in the order in which they are described.
+    pub fn guest(&mut self, guest: Guest) -> GuestId {
+        self.guests.push(guest);
+        GuestId::new(self.guests.len())
+    }
+
+    /// Declares that two guests may communicate. Means something to [`System::partitioned`] alone: any other policy
+    /// speaks for itself.
+    pub fn channel(&mut self, one: GuestId, other: GuestId) {
+        if let Chosen::Declared(partition) = &mut self.policy {
+            *partition = core::mem::take(partition).allow(one.domain(), other.domain());
+        }
+    }
+
+    /// The guests, in order.
+    #[must_use]
+    pub fn guests(&self) -> &[Guest] {
+        &self.guests
+    }
+
+    /// Applies what the command line says about guests: `guest.NAME.memory=512M`, `guest.NAME.vcpus=2`,
+    /// `guest.NAME.cmdline="console=hvc0 quiet"`.
+    ///
+    /// # Errors
+    /// The first word that is not understood; then the description is spoilt and must not be used.
+    pub fn apply(&mut self, command_line: &str) -> Result<(), BootError> {
+        overrides::apply(&mut self.guests, command_line)
+    }
+
+    /// Whether the description can be built at all.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), BootError> {
+        if self.guests.is_empty() {
+            return Err(BootError::NoGuests);
+        }
+        for (n, guest) in self.guests.iter().enumerate() {
+            if self
+                .guests
+                .iter()
+                .take(n)
+                .any(|earlier| earlier.name == guest.name)
+            {
+                return Err(BootError::SameName {
+                    name: guest.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes it apart: policy, scheduler, guests.
+    #[must_use]
+    pub fn into_parts(self) -> (Box<dyn Policy>, Box<dyn Scheduler>, Vec<Guest>) {
+        let policy = match self.policy {
+            Chosen::Own(policy) => policy,
+            Chosen::Declared(partition) => Box::new(partition),
+        };
+        (policy, self.scheduler, self.guests)
+    }
+}
+
+#[cfg(test)]
+mod tests;

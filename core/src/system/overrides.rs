@@ -1,0 +1,85 @@
+//! The command line of the image: words `key=value`, values quoted where they hold spaces.
+
+use alloc::string::{String, ToString};
+
+use super::{BootError, Guest};
+use crate::number::{GIB, MIB};
+
+/// Words that are for others than the description: the machine's own.
+const OTHERS: [&str; 1] = ["host."];
+
+/// Applies every `guest.NAME.KEY=VALUE` to the guests.
+pub(super) fn apply(guests: &mut [Guest], command_line: &str) -> Result<(), BootError> {
+    let mut rest = command_line;
+    while let Some((word, after)) = next_word(rest)? {
+        rest = after;
+        let (key, value) = word.split_once('=').unwrap_or((&word, ""));
+        if OTHERS.iter().any(|prefix| key.starts_with(prefix)) {
+            continue;
+        }
+        let unknown = || BootError::UnknownOption { key: key.to_string() };
+        let (name, option) = key
+            .strip_prefix("guest.")
+            .and_then(|key| key.rsplit_once('.'))
+            .ok_or_else(unknown)?;
+        let present = guests.iter().map(|guest| guest.name.clone()).collect();
+        let guest = guests.iter_mut().find(|guest| guest.name == name);
+        let guest = guest.ok_or_else(|| BootError::UnknownGuest {
+            name: name.to_string(),
+            present,
+        })?;
+        let bad = |expected| BootError::BadValue {
+            key: key.to_string(),
+            value: value.to_string(),
+            expected,
+        };
+        match option {
+            "memory" => guest.memory = bytes(value).ok_or_else(|| bad("a size such as 512M or 2G"))?,
+            "vcpus" => guest.vcpus = value.parse().map_err(|_| bad("a number of vcpus"))?,
+            "cmdline" => guest.cmdline = value.to_string(),
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(())
+}
+
+/// The first word, without its quotation marks, and what follows it.
+fn next_word(from: &str) -> Result<Option<(String, &str)>, BootError> {
+    let from = from.trim_start();
+    if from.is_empty() {
+        return Ok(None);
+    }
+    let mut word = String::new();
+    let mut quoted = None;
+    for (at, letter) in from.char_indices() {
+        let behind = || from.get(at.saturating_add(letter.len_utf8())..).unwrap_or("");
+        match letter {
+            '"' if quoted.is_some() => quoted = None,
+            '"' => quoted = Some(behind()),
+            space if space.is_whitespace() && quoted.is_none() => return Ok(Some((word, behind()))),
+            other => word.push(other),
+        }
+    }
+    match quoted {
+        Some(rest) => Err(BootError::OpenQuote {
+            rest: rest.to_string(),
+        }),
+        None => Ok(Some((word, ""))),
+    }
+}
+
+/// A size in bytes: a number, with K, M or G behind it or nothing.
+fn bytes(text: &str) -> Option<u64> {
+    let split = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at_checked(split)?;
+    let scale = match unit {
+        "" => 1,
+        "K" | "k" | "KiB" => 1024,
+        "M" | "m" | "MiB" => MIB,
+        "G" | "g" | "GiB" => GIB,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(scale)
+}
