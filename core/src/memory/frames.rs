@@ -5,6 +5,8 @@
 //! frame, writes to it later, or shows it to another domain holds a reference meanwhile, so that a frame never
 //! changes owner under anybody's feet.
 //!
+//! What a domain has is counted, and limited, in the same step that allocates or frees: see [`super::accounts`].
+//!
 //! The records live in frames of their own, reached through [`MachineMemory`] like everything else: the heap holds
 //! nothing that grows with the machine. Lock: [`Rank::Frames`], for the free lists; references are counted without it.
 //!
@@ -13,9 +15,11 @@
 use alloc::sync::Arc;
 use core::ops::Range;
 
+use super::accounts::{Account, Accounts, OpenError};
+use super::room;
 use crate::lock::{Rank, Ranked};
 use crate::machine::MachineMemory;
-use crate::number::{DomainId, FRAME_SIZE, MachineAddr, Mfn, Order};
+use crate::number::{DomainId, FRAME_SIZE, Gfn, MachineAddr, Mfn, Order};
 
 /// Largest block the allocator keeps: 1 GiB.
 const LARGEST: u8 = Order::HUGE.raw();
@@ -23,8 +27,10 @@ const LISTS: usize = LARGEST as usize + 1;
 /// No frame: the end of a list.
 const NONE: u32 = u32::MAX;
 const RECORD_BYTES: u64 = 16;
+/// No place, in the record of a frame in use. No frame has this number.
+const NOWHERE: u64 = u64::MAX;
 
-/// There is no block of the wanted size.
+/// There is no block of the wanted size, or it would be more than its owner may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfFrames {
     /// The size that was wanted.
@@ -115,6 +121,7 @@ impl Record {
 struct Lists {
     heads: [u32; LISTS],
     free: u64,
+    accounts: Accounts,
 }
 
 /// All frames of the machine that may be handed out.
@@ -153,6 +160,7 @@ impl Frames {
             Lists {
                 heads: [NONE; LISTS],
                 free: 0,
+                accounts: Accounts::default(),
             },
         );
         let mut frames = Self {
@@ -208,9 +216,9 @@ impl Frames {
     /// see [`Frames::allocate_zeroed`].
     ///
     /// # Errors
-    /// When there is no such block.
+    /// When there is no such block, or the owner may not have as much.
     pub fn allocate(&self, owner: Owner, order: Order) -> Result<Block<'_>, OutOfFrames> {
-        let index = self.pop(order).ok_or(OutOfFrames { order })?;
+        let index = self.pop(owner, order).ok_or(OutOfFrames { order })?;
         let used = Record {
             state: State::Used,
             order: 0,
@@ -219,7 +227,9 @@ impl Frames {
         };
         for frame in 0..order.frames() {
             if let Ok(frame) = u32::try_from(frame) {
-                self.set(index.saturating_add(frame), used);
+                let index = index.saturating_add(frame);
+                self.set_place(self.mfn(index), None);
+                self.set(index, used);
             }
         }
         Ok(Block {
@@ -232,7 +242,7 @@ impl Frames {
     /// As [`Frames::allocate`], with zeros in it. Everything a guest gets comes from here.
     ///
     /// # Errors
-    /// When there is no such block.
+    /// As [`Frames::allocate`].
     pub fn allocate_zeroed(&self, owner: Owner, order: Order) -> Result<Block<'_>, OutOfFrames> {
         let block = self.allocate(owner, order)?;
         if let Some(at) = block.mfn.address() {
@@ -274,9 +284,67 @@ impl Frames {
                 ..record
             })
         });
-        if let (Some(Record { references: 0, .. }), Some(index)) = (after, self.index(mfn)) {
-            self.merge(index, 0);
+        if let (
+            Some(Record {
+                references: 0, owner, ..
+            }),
+            Some(index),
+        ) = (after, self.index(mfn))
+        {
+            self.merge(Owner::from_raw(owner), index);
         }
+    }
+
+    /// The guest frame at which its owner sees a frame that it can see at one place only: [`Frames::set_place`].
+    #[must_use]
+    pub fn place(&self, mfn: Mfn) -> Option<Gfn> {
+        let word = self.word(self.links_at(self.index(mfn)?));
+        (word != NOWHERE).then(|| Gfn::new(word))
+    }
+
+    /// Notes where a frame is seen. For a frame in use, by who holds the lock of the second stage where that is.
+    pub fn set_place(&self, mfn: Mfn, place: Option<Gfn>) {
+        if let Some(index) = self.index(mfn) {
+            let word = place.map_or(NOWHERE, Gfn::raw);
+            self.memory.write(self.links_at(index), &word.to_le_bytes());
+        }
+    }
+
+    /// From now on the domain's frames are counted, and no more than `limit`.
+    ///
+    /// # Errors
+    /// When that is so already, or there is no memory for the account.
+    pub fn open_account(&self, domain: DomainId, limit: u64) -> Result<(), OpenError> {
+        loop {
+            // Memory is taken with no lock held.
+            let wanted = self.lists.lock().accounts.len().saturating_add(1);
+            let mut room = room::vec(wanted).map_err(|_| OpenError::OutOfMemory)?;
+            if self.lists.lock().accounts.open(domain, limit, &mut room)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The domain's frames no longer count. Its number must not be given to another while frames are left.
+    pub fn close_account(&self, domain: DomainId) {
+        self.lists.lock().accounts.close(domain);
+    }
+
+    /// How many frames a domain has and may have.
+    #[must_use]
+    pub fn account(&self, domain: DomainId) -> Option<Account> {
+        self.lists.lock().accounts.get(domain)
+    }
+
+    /// Changes how many frames a domain may have. It keeps what it has.
+    pub fn set_limit(&self, domain: DomainId, limit: u64) {
+        self.lists.lock().accounts.set_limit(domain, limit);
+    }
+
+    /// Counts frames that are not there: what a domain has reserved without a place for it. `false` if it may not.
+    #[must_use]
+    pub fn charge(&self, domain: DomainId, frames: u64) -> bool {
+        self.lists.lock().accounts.charge(domain, frames)
     }
 
     /// Whose the frame is and how many references there are; `None` for a frame that is not in use.
@@ -377,12 +445,17 @@ impl Frames {
     }
 
     /// Takes a block of `order` off the lists, splitting a larger one if need be.
-    fn pop(&self, order: Order) -> Option<u32> {
+    fn pop(&self, owner: Owner, order: Order) -> Option<u32> {
         let mut lists = self.lists.lock();
         let (index, mut has) = (order.raw()..=LARGEST).find_map(|larger| {
             let head = *lists.heads.get(usize::from(larger))?;
             (head != NONE).then_some((head, larger))
         })?;
+        if let Owner::Domain(domain) = owner
+            && !lists.accounts.charge(domain, order.frames())
+        {
+            return None;
+        }
         self.unlink(&mut lists, index, has);
         while has > order.raw() {
             has -= 1;
@@ -391,10 +464,13 @@ impl Frames {
         Some(index)
     }
 
-    /// Puts a block on the lists, joined with its free buddies.
-    fn merge(&self, index: u32, order: u8) {
+    /// Puts a frame on the lists, joined with its free buddies.
+    fn merge(&self, owner: Owner, index: u32) {
         let mut lists = self.lists.lock();
-        let (mut index, mut order) = (index, order);
+        if let Owner::Domain(domain) = owner {
+            lists.accounts.refund(domain, 1);
+        }
+        let (mut index, mut order) = (index, 0);
         while order < LARGEST {
             let Some(buddy) = self.index(Mfn::new(self.mfn(index).raw() ^ (1 << order))) else {
                 break;

@@ -8,13 +8,18 @@
 //! used with a lock of that rank or higher held.
 
 use alloc::boxed::Box;
+use core::ops::Range;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::lock::Ranked;
 use crate::machine::{Access, GuestRam, MachineMemory, NotRam};
 use crate::memory::frames::{Frames, Pin};
-use crate::number::{FRAME_SIZE, GuestAddr, MachineAddr};
+use crate::number::{FRAME_BYTES, FRAME_SIZE, GuestAddr, MachineAddr};
 use crate::p2m::{Kind, SecondStage};
+
+/// The longest answer that can be reserved, in bytes. It lies in two frames at most.
+pub const LONGEST_ANSWER: usize = FRAME_BYTES;
 
 /// The memory of one domain, by guest-physical address.
 #[derive(Clone, Copy)]
@@ -66,17 +71,38 @@ impl<'a> GuestMemory<'a> {
         at: GuestAddr,
         bytes: usize,
         access: Access,
-        mut each: impl FnMut(&Place<'a>, core::ops::Range<usize>),
+        mut each: impl FnMut(Place<'a>, Range<usize>),
     ) -> Result<(), NotRam> {
         let mut done = 0;
         while done < bytes {
             let here = at.checked_add(done as u64).ok_or(NotRam(at))?;
             let left = usize::try_from(FRAME_SIZE - here.offset()).unwrap_or(0);
             let end = bytes.min(done + left);
-            each(&self.pin(here, access)?, done..end);
+            each(self.pin(here, access)?, done..end);
             done = end;
         }
         Ok(())
+    }
+
+    /// Finds and pins room for an answer of `bytes` bytes, so that sending it cannot fail.
+    ///
+    /// # Errors
+    /// The address where there is no writable memory, or the first one of an answer longer than [`LONGEST_ANSWER`].
+    pub fn reserve(&self, at: GuestAddr, bytes: usize) -> Result<Reserved<'a>, NotRam> {
+        let mut reserved = Reserved {
+            memory: self.memory,
+            pieces: heapless::Vec::new(),
+        };
+        let mut fits = bytes <= LONGEST_ANSWER;
+        self.pieces(
+            at,
+            if fits { bytes } else { 0 },
+            Access::ReadWrite,
+            |place, range| {
+                fits &= reserved.pieces.push((place, range)).is_ok();
+            },
+        )?;
+        if fits { Ok(reserved) } else { Err(NotRam(at)) }
     }
 
     /// Reads a value, once.
@@ -139,3 +165,36 @@ impl Place<'_> {
         self.at
     }
 }
+
+/// Room for an answer: its frames are pinned, whatever becomes of the guest addresses meanwhile.
+#[must_use = "an answer is reserved in order to be sent"]
+pub struct Reserved<'a> {
+    memory: &'a dyn MachineMemory,
+    pieces: heapless::Vec<(Place<'a>, Range<usize>), 2>,
+}
+
+impl Reserved<'_> {
+    /// How many bytes were reserved.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.pieces.last().map_or(0, |(_, range)| range.end)
+    }
+
+    /// Writes the answer. What is longer than was reserved is cut off.
+    pub fn send(self, answer: &[u8]) {
+        for (place, range) in &self.pieces {
+            let end = range.end.min(answer.len());
+            if let Some(piece) = answer.get(range.start..end) {
+                self.memory.write(place.at, piece);
+            }
+        }
+    }
+
+    /// Writes a value as the answer.
+    pub fn send_value<T: IntoBytes + Immutable>(self, answer: &T) {
+        self.send(answer.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod battery;
+pub mod plain;
 pub mod walker;
 
 use crate::machine::Access;

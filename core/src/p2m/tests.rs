@@ -1,65 +1,36 @@
-//! The battery, on a format of no hardware: every bit its own way, and absence not zero.
+//! The battery, on formats of no hardware.
 
+use super::plain::Plain;
 use super::*;
 
+/// A format whose absent entries are not zero, as those of some hardware are.
 #[derive(Clone)]
-struct Plain {
-    highest: u8,
-    /// The bits of an absent entry. Some hardware has absent entries that are not zero.
-    absent: u64,
-}
+struct NonZero(Plain);
 
-const RIGHTS: [Rights; 4] = [
-    Rights::Read,
-    Rights::ReadExecute,
-    Rights::ReadWrite,
-    Rights::ReadWriteExecute,
-];
-const KINDS: [Kind; 5] = [Kind::Ram, Kind::Special, Kind::Grant, Kind::Foreign, Kind::Device];
-
-impl EntryFormat for Plain {
-    fn encode(&self, entry: Entry, _: Level) -> u64 {
-        match entry {
-            Entry::Absent => self.absent,
-            Entry::Table(mfn) => 1 | mfn.raw() << 12,
-            Entry::Leaf(target) => {
-                let rights = RIGHTS.iter().position(|r| *r == target.rights).unwrap() as u64;
-                let kind = KINDS.iter().position(|k| *k == target.kind).unwrap() as u64;
-                3 | rights << 2 | kind << 4 | target.mfn.raw() << 12
-            }
-        }
+impl EntryFormat for NonZero {
+    fn encode(&self, entry: Entry, level: Level) -> u64 {
+        self.0.encode(entry, level) ^ 1 << 63
     }
 
-    fn decode(&self, bits: u64, _: Level) -> Entry {
-        let mfn = Mfn::new(bits >> 12);
-        match bits & 3 {
-            1 => Entry::Table(mfn),
-            3 => Entry::Leaf(Target {
-                mfn,
-                rights: RIGHTS[(bits >> 2 & 3) as usize],
-                kind: KINDS[(bits >> 4 & 7) as usize],
-            }),
-            _ => Entry::Absent,
-        }
+    fn decode(&self, bits: u64, level: Level) -> Entry {
+        self.0.decode(bits ^ 1 << 63, level)
     }
 
     fn highest_leaf(&self) -> Level {
-        Level(self.highest)
+        self.0.highest_leaf()
     }
 }
 
 #[test]
 fn the_walker_is_right_with_leaves_up_to_1_gib() {
     battery::all(Plain {
-        highest: 2,
-        absent: 0,
+        highest_leaf: Level(2),
     });
 }
 
 #[test]
-fn the_walker_is_right_with_leaves_up_to_2_mib() {
-    battery::all(Plain {
-        highest: 1,
-        absent: 0x8000_0000_0000_0000,
-    });
+fn the_walker_is_right_with_leaves_up_to_2_mib_and_absence_that_is_not_zero() {
+    battery::all(NonZero(Plain {
+        highest_leaf: Level(1),
+    }));
 }

@@ -102,3 +102,55 @@ fn nobody_refers_to_a_frame_of_another_owner_or_to_none() {
     assert!(frames.pin(Mfn::new(u64::MAX), Owner::Hypervisor).is_none());
     frames.release(Mfn::new(u64::MAX));
 }
+
+#[test]
+fn a_frame_counts_for_its_owner_until_its_last_reference_is_gone() {
+    let frames = machine(512);
+    let id = DomainId::new(5);
+    let owner = Owner::Domain(id);
+    frames.open_account(id, 3).unwrap();
+    assert_eq!(frames.open_account(id, 9), Err(OpenError::AlreadyOpen));
+    let one = frames.allocate(owner, Order::FRAME).unwrap().keep();
+    let pin = frames.pin(one, owner).unwrap();
+    let two = frames.allocate(owner, Order::new(1).unwrap()).unwrap();
+    let used = || frames.account(id).unwrap().used;
+    assert_eq!(used(), 3);
+    assert!(frames.allocate(owner, Order::FRAME).is_err(), "the limit holds");
+    assert!(frames.allocate(Owner::Hypervisor, Order::FRAME).is_ok());
+    frames.release(one);
+    assert_eq!(used(), 3, "somebody still uses it");
+    drop(pin);
+    assert_eq!(used(), 2);
+    drop(two);
+    assert_eq!(used(), 0);
+    assert!(frames.charge(id, 3));
+    assert!(!frames.charge(id, 1));
+    frames.close_account(id);
+    assert_eq!(frames.account(id), None);
+}
+
+#[test]
+fn accounts_of_many_domains_are_kept_apart() {
+    let frames = machine(512);
+    for id in (0..100).rev().map(DomainId::new) {
+        frames.open_account(id, u64::from(id.raw())).unwrap();
+        assert!(frames.charge(id, u64::from(id.raw())));
+    }
+    frames.close_account(DomainId::new(50));
+    for id in 0..100 {
+        let used = frames.account(DomainId::new(id)).map(|account| account.used);
+        assert_eq!(used, (id != 50).then_some(u64::from(id)));
+    }
+}
+
+#[test]
+fn a_new_frame_is_seen_nowhere_whatever_it_was_before() {
+    let frames = machine(512);
+    for _ in 0..3 {
+        let block = frames.allocate(Owner::Hypervisor, Order::FRAME).unwrap();
+        assert_eq!(frames.place(block.mfn()), None);
+        frames.set_place(block.mfn(), Some(Gfn::new(7)));
+        assert_eq!(frames.place(block.mfn()), Some(Gfn::new(7)));
+    }
+    assert_eq!(frames.place(Mfn::new(u64::MAX)), None);
+}
