@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use crate::domain::Domain;
 use crate::hypervisor::Hypervisor;
 use crate::number::Port;
+use crate::sched::OutOfMemory;
 
 /// The place of a service in [`Hypervisor::services`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -19,7 +20,11 @@ pub trait Service: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// A domain has been built and is about to run: the service takes its end of the domain's pages and ports.
-    fn attach(&self, hypervisor: &Hypervisor, domain: &Arc<Domain>, me: ServiceId);
+    ///
+    /// # Errors
+    /// When there is no port or no memory left for it; then the domain is not started.
+    fn attach(&self, hypervisor: &Hypervisor, domain: &Arc<Domain>, me: ServiceId)
+    -> Result<(), OutOfMemory>;
 
     /// The guest has sent an event to a port whose other end is this service.
     fn notified(&self, hypervisor: &Hypervisor, domain: &Arc<Domain>, port: Port);
