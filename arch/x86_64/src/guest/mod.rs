@@ -7,4 +7,6 @@
 
 pub mod cpuid;
 pub mod exception;
+pub mod hypercall_page;
+pub mod msr;
 pub mod page_walk;
