@@ -4,6 +4,7 @@
 //! The boot tests use the same library, so a test starts a machine the way a person does.
 #![forbid(unsafe_code)]
 
+pub mod abi;
 pub mod apt;
 pub mod archive;
 pub mod check;

@@ -50,6 +50,8 @@ pub struct Header {
     pub constants: &'static [Constant],
     /// Its flags: each is one number more.
     pub flags: &'static [Constant],
+    /// Those of its numbers that are others for a 32-bit caller.
+    pub compat_constants: &'static [Constant],
     /// Its structures, as a 64-bit caller lays them out.
     pub layouts: &'static [Layout],
     /// Its structures which a 32-bit caller lays out otherwise.
@@ -64,6 +66,7 @@ impl Header {
             file,
             constants: &[],
             flags: &[],
+            compat_constants: &[],
             layouts: &[],
             compat: &[],
         }

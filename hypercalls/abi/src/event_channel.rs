@@ -239,3 +239,13 @@ layouts! {
         head: [u32; 16],
     }
 }
+
+/// Numbers of a 32-bit caller; its layouts are the same.
+pub mod compat {
+    constants! {
+        u32 {
+            /// Number of ports in the 2-level way, 32-bit caller.
+            EVTCHN_2L_NR_CHANNELS = 1024;
+        }
+    }
+}

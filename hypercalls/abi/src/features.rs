@@ -12,9 +12,9 @@ constants! {
         XENFEAT_supervisor_mode_kernel = 3;
         /// A 32-bit guest's page directory may lie above 4 GiB.
         XENFEAT_pae_pgdir_above_4gb = 4;
-        /// [`crate::xen::MMU_PT_UPDATE_PRESERVE_AD`] is supported.
+        /// [`crate::xen::pv::MMU_PT_UPDATE_PRESERVE_AD`] is supported.
         XENFEAT_mmu_pt_update_preserve_ad = 5;
-        /// [`crate::xen::MMUEXT_CLEAR_PAGE`] and [`crate::xen::MMUEXT_COPY_PAGE`] are supported.
+        /// [`crate::xen::pv::MMUEXT_CLEAR_PAGE`] and [`crate::xen::pv::MMUEXT_COPY_PAGE`] are supported.
         XENFEAT_highmem_assist = 6;
         /// The guest-available bits of a grant mapping's page-table entry can be chosen.
         XENFEAT_gnttab_map_avail_bits = 7;

@@ -194,18 +194,16 @@ layouts! {
         frame: u64,
     }
 
-    /// A shared entry, version 2, that passes on a grant made to this domain.
+    /// The first 12 bytes of a shared entry, version 2, that passes on a grant made to this domain.
     struct EntryV2Transitive = "grant_entry_v2::transitive" {
         /// Type and grantee.
         header: EntryHeader = "hdr",
         /// The domain that made the grant.
         trans_domid: u16,
         /// Padding, named by the header.
-        padding0: u16 = "pad0",
+        padding: u16 = "pad0",
         /// The grant's reference in that domain.
         gref: u32,
-        /// Padding.
-        padding1: u32 = "",
     }
 
     /// A mapping wanted.

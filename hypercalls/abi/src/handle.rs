@@ -26,6 +26,7 @@ impl GuestHandle64 {
 pub struct GuestHandle32(pub u32);
 
 /// A `uint64_t` in a 32-bit caller's structure: the i386 ABI aligns it to 4 bytes only.
+/// `zerocopy::transmute!` turns one into the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CompatU64 {

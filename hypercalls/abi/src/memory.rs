@@ -44,11 +44,11 @@ constants! {
         XENMEM_get_sharing_freed_pages = 18;
         /// No argument; the result is pages that are shared.
         XENMEM_get_sharing_shared_pages = 19;
-        /// Pages guest memory out and in, from the control domain.
+        /// Pages guest memory out and in, from the control domain. Argument: [`toolstack::PagingOp`].
         XENMEM_paging_op = 20;
-        /// Restricts access to guest frames, from the control domain.
+        /// Restricts access to guest frames, from the control domain. Argument: [`toolstack::AccessOp`].
         XENMEM_access_op = 21;
-        /// Shares frames between domains, from the control domain.
+        /// Shares frames between domains, from the control domain. Argument: [`toolstack::SharingOp`].
         XENMEM_sharing_op = 22;
         /// Places many frames of a special kind. Argument: [`AddToPhysmapBatch`].
         XENMEM_add_to_physmap_batch = 23;
@@ -330,3 +330,4 @@ layouts! {
 
 /// Layouts of a 32-bit caller.
 pub mod compat;
+pub mod toolstack;

@@ -79,3 +79,14 @@ layouts! {
         len: u32,
     }
 }
+
+/// Layouts of a 32-bit caller.
+pub mod compat {
+    layouts! {
+        /// As [`super::PlatformParameters`].
+        struct PlatformParameters = "xen_platform_parameters" {
+            /// Its first virtual address.
+            virt_start: u32,
+        }
+    }
+}

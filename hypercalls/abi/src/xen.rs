@@ -56,7 +56,7 @@ constants! {
         HYPERVISOR_vcpu_op = 24, "__HYPERVISOR_vcpu_op";
         /// PV: a segment base.
         HYPERVISOR_set_segment_base = 25, "__HYPERVISOR_set_segment_base";
-        /// PV: pinning, flushing: array of [`MmuextOp`].
+        /// PV: pinning, flushing: array of [`pv::MmuextOp`].
         HYPERVISOR_mmuext_op = 26, "__HYPERVISOR_mmuext_op";
         /// The security module.
         HYPERVISOR_xsm_op = 27, "__HYPERVISOR_xsm_op";
@@ -152,56 +152,6 @@ constants! {
         /// Number of virtual interrupts.
         NR_VIRQS = 24;
 
-        /// [`MmuUpdate`]: writes a page-table entry.
-        MMU_NORMAL_PT_UPDATE = 0;
-        /// [`MmuUpdate`]: writes an entry of the machine-to-guest table.
-        MMU_MACHPHYS_UPDATE = 1;
-        /// [`MmuUpdate`]: writes a page-table entry but keeps its accessed and dirty bits.
-        MMU_PT_UPDATE_PRESERVE_AD = 2;
-        /// [`MmuUpdate`]: writes a page-table entry that holds a machine frame already.
-        MMU_PT_UPDATE_NO_TRANSLATE = 3;
-
-        /// Pins a table of level 1.
-        MMUEXT_PIN_L1_TABLE = 0;
-        /// Pins a table of level 2.
-        MMUEXT_PIN_L2_TABLE = 1;
-        /// Pins a table of level 3.
-        MMUEXT_PIN_L3_TABLE = 2;
-        /// Pins a table of level 4.
-        MMUEXT_PIN_L4_TABLE = 3;
-        /// Unpins a table.
-        MMUEXT_UNPIN_TABLE = 4;
-        /// Loads the kernel's root table.
-        MMUEXT_NEW_BASEPTR = 5;
-        /// Flushes this vcpu's translations.
-        MMUEXT_TLB_FLUSH_LOCAL = 6;
-        /// Flushes one of this vcpu's translations.
-        MMUEXT_INVLPG_LOCAL = 7;
-        /// Flushes some vcpus' translations.
-        MMUEXT_TLB_FLUSH_MULTI = 8;
-        /// Flushes one translation of some vcpus.
-        MMUEXT_INVLPG_MULTI = 9;
-        /// Flushes all vcpus' translations.
-        MMUEXT_TLB_FLUSH_ALL = 10;
-        /// Flushes one translation of all vcpus.
-        MMUEXT_INVLPG_ALL = 11;
-        /// Writes back and drops this pcpu's caches.
-        MMUEXT_FLUSH_CACHE = 12;
-        /// Loads a local segment table.
-        MMUEXT_SET_LDT = 13;
-        /// Loads the user's root table.
-        MMUEXT_NEW_USER_BASEPTR = 15;
-        /// Fills a page with zeros.
-        MMUEXT_CLEAR_PAGE = 16;
-        /// Copies a page.
-        MMUEXT_COPY_PAGE = 17;
-        /// Writes back and drops all pcpus' caches.
-        MMUEXT_FLUSH_CACHE_GLOBAL = 18;
-        /// Marks a superpage.
-        MMUEXT_MARK_SUPER = 19;
-        /// Unmarks it.
-        MMUEXT_UNMARK_SUPER = 20;
-
         /// Writes to the hypervisor's console. Arguments: count, buffer.
         CONSOLEIO_write = 0;
         /// Reads from it. Arguments: count, buffer; the result is bytes read.
@@ -226,8 +176,6 @@ constants! {
         /// PV: the machine-to-guest table is hidden from user mode.
         VMASST_TYPE_m2p_strict = 32;
 
-        /// Bytes of a PV guest's command line.
-        MAX_GUEST_CMDLINE = 1024;
     }
     u16 {
         /// From here on domain ids have a special meaning.
@@ -246,14 +194,6 @@ constants! {
         DOMID_IDLE = 0x7fff;
         /// The bits of a domain id.
         DOMID_MASK = 0x7fff;
-    }
-    u8 {
-        /// `dom0_vga_console_info`: text mode 3.
-        XEN_VGATYPE_TEXT_MODE_3 = 0x03;
-        /// `dom0_vga_console_info`: linear frame buffer set up by VESA.
-        XEN_VGATYPE_VESA_LFB = 0x23;
-        /// `dom0_vga_console_info`: linear frame buffer set up by EFI.
-        XEN_VGATYPE_EFI_LFB = 0x70;
     }
 }
 
@@ -282,41 +222,9 @@ flags! {
         PM_MASK = 0xff << 8, "SIF_PM_MASK";
     }
 
-    /// Which translations `update_va_mapping` flushes; beside these flags, bits 63:2 may hold the address of a
-    /// bitmap of vcpus.
-    struct UpdateVaMappingFlags: u64 {
-        /// All translations.
-        TLB_FLUSH = 1 << 0, "UVMF_TLB_FLUSH";
-        /// That of the address.
-        INVLPG = 2, "UVMF_INVLPG";
-        /// The bits that say which.
-        FLUSHTYPE_MASK = 3, "UVMF_FLUSHTYPE_MASK";
-        /// On all vcpus.
-        ALL = 1 << 2, "UVMF_ALL";
-    }
 }
 
 layouts! {
-    /// PV: one page-table operation.
-    struct MmuextOp = "mmuext_op" {
-        /// `MMUEXT_*`.
-        cmd: u32,
-        /// Padding.
-        padding: u32 = "",
-        /// A frame, or a linear address.
-        arg1: u64,
-        /// A number of entries (bits 31:0), a pointer to a bitmap of vcpus, or a frame.
-        arg2: u64,
-    }
-
-    /// PV: one page-table write.
-    struct MmuUpdate = "mmu_update" {
-        /// Machine address of the entry; `MMU_*` in its low 2 bits.
-        ptr: u64,
-        /// What to write.
-        val: u64,
-    }
-
     /// One call of several.
     struct MulticallEntry = "multicall_entry" {
         /// In: the hypercall's number.
@@ -383,18 +291,6 @@ layouts! {
         arch: ArchSharedInfo,
     }
 
-    /// A module handed to a PV domain that got several.
-    struct MultibootModList = "xen_multiboot_mod_list" {
-        /// Its first address.
-        mod_start: u32,
-        /// The address behind it.
-        mod_end: u32,
-        /// Address of its string.
-        cmdline: u32,
-        /// Padding, named by the header.
-        padding: u32 = "pad",
-    }
-
     /// Sixteen bytes that name a domain or an object, in the order in which they are written.
     struct Uuid = "xen_uuid_t" {
         /// The bytes.
@@ -414,3 +310,4 @@ layouts! {
 
 /// Layouts of a 32-bit caller.
 pub mod compat;
+pub mod pv;

@@ -32,7 +32,7 @@ constants! {
 flags! {
     /// Leaf 2, ECX.
     struct Features1: u32 {
-        /// [`crate::xen::MMU_PT_UPDATE_PRESERVE_AD`] works.
+        /// [`crate::xen::pv::MMU_PT_UPDATE_PRESERVE_AD`] works.
         MMU_PT_UPDATE_PRESERVE_AD = 1 << 0, "XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD";
     }
 

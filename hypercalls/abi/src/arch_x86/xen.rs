@@ -1,5 +1,7 @@
 //! `arch-x86/xen.h`: what all x86 callers have in common.
 
+use crate::arch_x86::xen_x86_64::CpuUserRegs;
+
 constants! {
     u32 {
         /// Number of vcpus with a `vcpu_info` in `shared_info`.
@@ -20,6 +22,20 @@ constants! {
 }
 
 flags! {
+    /// Of a [`VcpuGuestContext`].
+    struct ContextFlags: u64 {
+        /// `fpu_ctxt` holds something.
+        I387_VALID = 1 << 0, "VGCF_i387_valid";
+        /// PV: the kernel runs, not user mode.
+        IN_KERNEL = 1 << 2, "VGCF_in_kernel";
+        /// PV: the failsafe entry masks events.
+        FAILSAFE_DISABLES_EVENTS = 1 << 3, "VGCF_failsafe_disables_events";
+        /// PV: the system call entry masks events.
+        SYSCALL_DISABLES_EVENTS = 1 << 4, "VGCF_syscall_disables_events";
+        /// The vcpu is up.
+        ONLINE = 1 << 5, "VGCF_online";
+    }
+
     /// Devices that the hypervisor emulates for a domain.
     struct EmulationFlags: u32 {
         /// The local APIC.
@@ -58,6 +74,62 @@ flags! {
 }
 
 layouts! {
+    /// PV: one entry of the interrupt table.
+    struct TrapInfo = "trap_info" {
+        /// Which vector.
+        vector: u8,
+        /// Privilege level in bits 1:0; bit 2: mask events on entry.
+        flags: u8,
+        /// Code segment of the handler.
+        cs: u16,
+        /// Padding.
+        padding: u32 = "",
+        /// The handler.
+        address: u64,
+    }
+
+    /// All state of a PV vcpu; of an HVM vcpu, what the toolstack may see.
+    struct VcpuGuestContext = "vcpu_guest_context" {
+        /// What `FXSAVE` saves.
+        fpu_ctxt: [u8; 512],
+        /// [`ContextFlags`].
+        flags: u64,
+        /// Registers.
+        user_regs: CpuUserRegs,
+        /// The interrupt table.
+        trap_ctxt: [TrapInfo; 256],
+        /// Local segment table: address.
+        ldt_base: u64,
+        /// Local segment table: entries.
+        ldt_ents: u64,
+        /// Segment table: frames.
+        gdt_frames: [u64; 16],
+        /// Segment table: entries.
+        gdt_ents: u64,
+        /// The kernel's stack segment.
+        kernel_ss: u64,
+        /// The kernel's stack.
+        kernel_sp: u64,
+        /// Control registers 0 to 7.
+        ctrlreg: [u64; 8],
+        /// Debug registers 0 to 7.
+        debugreg: [u64; 8],
+        /// Entry for events.
+        event_callback_eip: u64,
+        /// Entry after a failed return.
+        failsafe_callback_eip: u64,
+        /// Entry for system calls.
+        syscall_callback_eip: u64,
+        /// A bit for each assist that is on.
+        vm_assist: u64,
+        /// Base of FS.
+        fs_base: u64,
+        /// Base of GS, of the kernel.
+        gs_base_kernel: u64,
+        /// Base of GS, of user mode.
+        gs_base_user: u64,
+    }
+
     /// The processor's part of `shared_info`; all of it for PV, but `nmi_reason`.
     struct ArchSharedInfo = "arch_shared_info" {
         /// Frames of the guest's own frame table.
@@ -110,36 +182,4 @@ layouts! {
 }
 
 /// Layouts of a 32-bit caller.
-pub mod compat {
-    use crate::CompatU64;
-
-    layouts! {
-        /// As [`super::ArchSharedInfo`].
-        struct ArchSharedInfo = "arch_shared_info" {
-            /// Frames of the guest's own frame table.
-            max_pfn: u32,
-            /// Frame of the root of that table's frame lists.
-            pfn_to_mfn_frame_list_list: u32,
-            /// [`crate::nmi::NmiReason`].
-            nmi_reason: u32,
-            /// Root of the page tables that hold the linear frame table.
-            p2m_cr3: u32,
-            /// Address of the linear frame table.
-            p2m_vaddr: u32,
-            /// Odd while the table changes.
-            p2m_generation: u32,
-            /// Wall clock when system time was 0: seconds since 1970, bits 63:32.
-            wc_sec_hi: u32,
-        }
-
-        /// As [`super::MsrEntry`]: the same bytes, aligned less.
-        struct MsrEntry = "xen_msr_entry" {
-            /// Its number.
-            idx: u32,
-            /// 0.
-            flags: u32,
-            /// Its value.
-            val: CompatU64,
-        }
-    }
-}
+pub mod compat;

@@ -1,5 +1,7 @@
 //! `hvm/hvm_op.h`: `hvm_op`, by which an HVM or PVH guest and its builder agree.
 
+pub mod altp2m;
+
 constants! {
     u32 {
         /// Sets a parameter. Argument: [`Param`].
@@ -24,7 +26,7 @@ constants! {
         HVMOP_set_evtchn_upcall_vector = 23;
         /// Sends an event to a monitor. No argument.
         HVMOP_guest_request_vm_event = 24;
-        /// Alternative second-stage tables. Argument: `xen_hvm_altp2m_op`.
+        /// Alternative second-stage tables. Argument: [`altp2m::Op`].
         HVMOP_altp2m = 25;
         /// Version of that argument.
         HVMOP_ALTP2M_INTERFACE_VERSION = 1;

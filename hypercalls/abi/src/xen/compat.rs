@@ -5,7 +5,7 @@ use crate::arch_x86::xen::compat::ArchSharedInfo;
 use crate::arch_x86::xen_x86_32::ArchVcpuInfo;
 
 layouts! {
-    /// As [`super::MmuextOp`].
+    /// As [`super::pv::MmuextOp`].
     struct MmuextOp = "mmuext_op" {
         /// `MMUEXT_*`.
         cmd: u32,
@@ -77,5 +77,47 @@ layouts! {
         wc_nsec: u32,
         /// The processor's part.
         arch: ArchSharedInfo,
+    }
+
+    /// As [`super::pv::StartInfo`].
+    struct StartInfo = "start_info" {
+        /// A string: which interface.
+        magic: [u8; 32],
+        /// Pages the domain has.
+        nr_pages: u32,
+        /// Machine address of its [`SharedInfo`].
+        shared_info: u32,
+        /// [`super::StartFlags`].
+        flags: u32,
+        /// Machine frame of the xenstore ring.
+        store_mfn: u32,
+        /// Port of the xenstore ring.
+        store_evtchn: u32,
+        /// The console.
+        console: StartInfoConsole,
+        /// Virtual address of the root page table.
+        pt_base: u32,
+        /// Frames of page tables.
+        nr_pt_frames: u32,
+        /// Virtual address of the frame table.
+        mfn_list: u32,
+        /// Virtual address of the module; its frame, by `flags`.
+        mod_start: u32,
+        /// Its bytes.
+        mod_len: u32,
+        /// The command line, ended by a zero byte.
+        cmd_line: [u8; 1024],
+        /// First frame of the frame table, if it is not in the initial mapping.
+        first_p2m_pfn: u32,
+        /// Its frames.
+        nr_p2m_frames: u32,
+    }
+
+    /// As [`super::pv::StartInfoConsole`].
+    struct StartInfoConsole = "start_info::console" {
+        /// Machine frame of its ring; for the first domain, where in [`StartInfo`] its screen is described.
+        mfn: u32 = "domU.mfn",
+        /// Port of its ring; for the first domain, how long that is.
+        evtchn: u32 = "domU.evtchn",
     }
 }
