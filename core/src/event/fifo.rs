@@ -194,26 +194,47 @@ impl Fifo {
         let Some(tail) = self.queues(vcpu).and_then(|queues| queues.tail(priority)) else {
             return;
         };
-        let before = Port::new(core::mem::replace(tail, port.raw()));
-        let behind = match self.word(before) {
-            Some(word) if before != Port::new(0) => link(upcalls, word, port),
-            _ => false,
+        let before = Port::new(*tail);
+        *tail = port.raw();
+        let linked = match self.word(before) {
+            Some(tail) if before != Port::new(0) => link(upcalls, tail, port),
+            _ => Linked::TailIsOff,
         };
-        if !behind {
-            let head = MachineAddr::new(control.raw() + HEADS + u64::from(priority.raw()) * 4);
-            memory.write(head, &port.raw().to_le_bytes());
-            if !Bits::new(memory, control).set(u32::from(priority.raw())) {
-                upcall::mark(upcalls, vcpu);
+        match linked {
+            Linked::Behind => {}
+            Linked::TailIsOff => {
+                let head = MachineAddr::new(control.raw() + HEADS + u64::from(priority.raw()) * 4);
+                memory.write(head, &port.raw().to_le_bytes());
+                if !Bits::new(memory, control).set(u32::from(priority.raw())) {
+                    upcall::mark(upcalls, vcpu);
+                }
+            }
+            Linked::GaveUp => {
+                words::clear_bits(memory, word, LINKED);
+                if let Some(tail) = self.queues(vcpu).and_then(|queues| queues.tail(priority)) {
+                    *tail = before.raw();
+                }
             }
         }
     }
 }
 
-/// Links a port behind a tail. `false` if the tail is no longer on its queue.
+/// What became of linking a port behind a tail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Linked {
+    /// It is the new tail.
+    Behind,
+    /// The guest has taken the tail off: the queue is empty.
+    TailIsOff,
+    /// The guest did not leave the tail alone.
+    GaveUp,
+}
+
+/// Links a port behind a tail.
 ///
 /// A guest that takes the tail off its queue, or masks it, changes the word once; after BUSY has been set it waits.
-/// One that goes on changing it breaks the protocol: then linking is given up, and its event is lost to it.
-fn link(upcalls: &dyn Upcalls, tail: MachineAddr, next: Port) -> bool {
+/// One that goes on changing it breaks the protocol: then the port stays pending, off any queue, until its next event.
+fn link(upcalls: &dyn Upcalls, tail: MachineAddr, next: Port) -> Linked {
     let memory = upcalls.memory();
     let mut word = words::read(memory, tail);
     for attempt in 0..ATTEMPTS {
@@ -221,14 +242,14 @@ fn link(upcalls: &dyn Upcalls, tail: MachineAddr, next: Port) -> bool {
             if attempt > 0 {
                 words::clear_bits(memory, tail, BUSY);
             }
-            return false;
+            return Linked::TailIsOff;
         }
         let linked = word & !(BUSY | LINK) | next.raw() & LINK;
         match memory.compare_exchange_32(tail, word, linked) {
-            Ok(_) => return true,
+            Ok(_) => return Linked::Behind,
             Err(_) => word = words::set_bits(memory, tail, BUSY) | BUSY,
         }
     }
     words::clear_bits(memory, tail, BUSY);
-    true
+    Linked::GaveUp
 }
