@@ -40,7 +40,7 @@ impl<'a> Context<'a> {
     /// The caller's memory by guest-physical address.
     #[must_use]
     pub fn memory(&self) -> GuestMemory<'a> {
-        self.caller.memory()
+        self.caller.guest_memory()
     }
 
     /// Finds out which domain a number means; `DOMID_SELF` is the caller.

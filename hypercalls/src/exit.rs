@@ -168,12 +168,12 @@ fn unbacked(
     access: Access,
     now: Instant,
 ) -> Next {
-    let leaf = domain.stage.lock().translate(at.frame());
+    let leaf = domain.memory.stage().lock().translate(at.frame());
     if leaf.is_some_and(|leaf| leaf.target.rights.allow(access)) {
         processor.cpu.flush();
         return Next::Go;
     }
-    match processor.cpu.complete_unbacked(&domain.memory()) {
+    match processor.cpu.complete_unbacked(&domain.guest_memory()) {
         Ok(()) => Next::Go,
         Err(Exit::Unbacked { at, access }) => {
             hypervisor.log(

@@ -114,7 +114,7 @@ fn get_mem_type(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::GetMemType = cx.read(at)?;
     let target = cx.domain(argument.domid)?;
     cx.authorise_control(target.id, Act::MemoryStatus, "to ask what is at a frame")?;
-    let leaf = target.stage.lock().translate(Gfn::new(argument.pfn));
+    let leaf = target.memory.stage().lock().translate(Gfn::new(argument.pfn));
     argument.mem_type = match leaf.map(|leaf| leaf.target) {
         Some(to) if to.kind == Kind::Device => abi::HVMMEM_mmio_dm,
         Some(to) if !to.rights.allow(xenvisor_core::machine::Access::ReadWrite) => abi::HVMMEM_ram_ro,

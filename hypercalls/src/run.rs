@@ -118,7 +118,7 @@ fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, key: VcpuKey, slice: Slice) {
         }
         processor.wait = Wait::No;
         let until = vcpu.timers.lock().next().map_or(end, |next| next.min(end));
-        let exit = processor.cpu.run(&domain.memory(), until);
+        let exit = processor.cpu.run(&domain.guest_memory(), until);
         now = hypervisor.machine.now();
         match exit::serve(hypervisor, &domain, vcpu, &mut processor, exit, now) {
             Next::Go if now < end => {}

@@ -3,6 +3,7 @@
 //! States ([`life::Life`]): built, running, shut down, dying, gone. Its objects have locks of their own (see
 //! [`crate::lock::Rank`]); what is only set while it is built is plain. Everything a domain owns ends with it.
 
+pub mod create;
 pub mod life;
 pub mod params;
 pub mod settings;
@@ -14,22 +15,27 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::clock::Instant;
-use crate::event::Ports;
+use crate::event::{Ports, Progress, close_some};
+use crate::hypervisor::Hypervisor;
 use crate::lock::{Rank, Ranked};
 use crate::machine::Machine;
-use crate::memory::frames::Frames;
+use crate::memory::domain_memory::DomainMemory;
 use crate::memory::guest::GuestMemory;
-use crate::number::{DomainId, Mfn, VcpuId, Vector};
-use crate::p2m::{Flush, SecondStage};
+use crate::number::{DomainId, Port, VcpuId, Vector};
+use crate::p2m::Flush;
 use crate::sched::RunQueues;
 use crate::vcpu::Vcpu;
 use crate::vcpu::mail::News;
 use crate::vcpu::runstate::State;
+use create::SharedInfo;
 use life::{Life, Reason};
 use settings::Settings;
 
 /// How many `vcpu_info` the shared info page has room for (`XEN_LEGACY_MAX_VCPUS`).
 pub const SHARED_INFO_VCPUS: u32 = 32;
+
+/// Ports closed in one go.
+const CLOSE_SLICE: u32 = 1024;
 
 /// A guest as the hypervisor knows it.
 pub struct Domain {
@@ -41,14 +47,10 @@ pub struct Domain {
     pub uuid: [u8; 16],
     /// The machine it lives on.
     pub machine: Arc<dyn Machine>,
-    /// Where frames come from.
-    pub frames: Arc<Frames>,
     /// Where its vcpus queue.
     pub queues: Arc<RunQueues>,
-    /// Its second stage.
-    pub stage: Ranked<alloc::boxed::Box<dyn SecondStage>>,
     /// The frame of its shared info page.
-    pub shared_info: Mfn,
+    pub shared_info: SharedInfo,
     /// Its event channel ports.
     pub ports: Ranked<Ports>,
     /// Parameters, memory map, and so on.
@@ -59,6 +61,8 @@ pub struct Domain {
     pub vcpus: Vec<Vcpu>,
     /// Whether shared pages have the 64-bit layout.
     wide: AtomicBool,
+    /// What memory it has, and where. The last field: what holds frames of the domain goes first.
+    pub memory: DomainMemory,
     /// The vector that all vcpus without one of their own are upcalled by; 0 for none.
     upcall_vector: AtomicU8,
 }
@@ -73,14 +77,12 @@ pub struct Parts {
     pub uuid: [u8; 16],
     /// The machine.
     pub machine: Arc<dyn Machine>,
-    /// The frames.
-    pub frames: Arc<Frames>,
     /// The queues.
     pub queues: Arc<RunQueues>,
-    /// Its second stage.
-    pub stage: alloc::boxed::Box<dyn SecondStage>,
-    /// The frame of its shared info page, one reference of which becomes the domain's.
-    pub shared_info: Mfn,
+    /// Its memory.
+    pub memory: DomainMemory,
+    /// The frame of its shared info page.
+    pub shared_info: SharedInfo,
     /// Its ports.
     pub ports: Ranked<Ports>,
     /// Its settings.
@@ -98,9 +100,8 @@ impl Domain {
             name: parts.name,
             uuid: parts.uuid,
             machine: parts.machine,
-            frames: parts.frames,
             queues: parts.queues,
-            stage: Ranked::new(Rank::SecondStage, parts.stage),
+            memory: parts.memory,
             shared_info: parts.shared_info,
             ports: parts.ports,
             settings: Ranked::new(Rank::Settings, parts.settings),
@@ -115,7 +116,7 @@ impl Domain {
 
     /// Gives the first vcpus their slots in the shared info page.
     fn place_vcpu_info(&self) {
-        let Some(page) = self.shared_info.address() else {
+        let Some(page) = self.shared_info.mfn().address() else {
             return;
         };
         for (vcpu, slot) in self.vcpus.iter().zip(0..u64::from(SHARED_INFO_VCPUS)) {
@@ -134,8 +135,8 @@ impl Domain {
 
     /// The door to its memory.
     #[must_use]
-    pub fn memory(&self) -> GuestMemory<'_> {
-        GuestMemory::new(self.machine.memory().as_ref(), &self.frames, &self.stage)
+    pub fn guest_memory(&self) -> GuestMemory<'_> {
+        self.memory.guest()
     }
 
     /// Whether shared pages have the 64-bit layout.
@@ -216,6 +217,15 @@ impl Domain {
             .all(|vcpu| vcpu.activity.get() == crate::vcpu::Activity::Offline)
         {
             self.shut_down(Reason::PowerOff);
+        }
+    }
+
+    /// Closes all ports: nobody can send to the domain any more, and peers see their ends unbound.
+    pub fn close_ports(&self, hypervisor: &Hypervisor) {
+        self.ports.lock().retire();
+        let mut from = Port::new(0);
+        while let Progress::Continue(next) = close_some(self, from, CLOSE_SLICE, |id| hypervisor.domain(id)) {
+            from = next;
         }
     }
 

@@ -29,7 +29,10 @@ impl Upcalls for Domain {
 
     fn shared_info(&self) -> MachineAddr {
         // Frames the allocator hands out have addresses; one without would read as zeros.
-        self.shared_info.address().unwrap_or(MachineAddr::new(u64::MAX))
+        self.shared_info
+            .mfn()
+            .address()
+            .unwrap_or(MachineAddr::new(u64::MAX))
     }
 
     fn vcpu_info(&self, vcpu: VcpuId) -> Option<MachineAddr> {

@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::lock::{Rank, Ranked};
 use crate::machine::{Ipi, VirtCpu, Width};
+use crate::memory::guest_page::GuestPage;
 use crate::number::LinearAddr;
 use crate::sched::VcpuKey;
 use area::InfoPlace;
@@ -43,6 +44,8 @@ pub struct Vcpu {
     pub upcall_vector: AtomicU8,
     /// Where its `vcpu_info` is.
     pub info: InfoPlace,
+    /// The page of it, once the guest has chosen one: held for as long as the vcpu is there.
+    pub info_page: Ranked<Option<GuestPage>>,
     /// How long it has been in which state.
     pub runstate: Ranked<Runstate>,
     /// Where the guest wants to be kept informed.
@@ -103,6 +106,7 @@ impl Vcpu {
             timers: Ranked::new(Rank::VcpuState, Timers::default()),
             upcall_vector: AtomicU8::new(0),
             info: InfoPlace::default(),
+            info_page: Ranked::new(Rank::VcpuState, None),
             runstate: Ranked::new(Rank::VcpuState, Runstate::new(now)),
             areas: Ranked::new(Rank::VcpuState, Areas::default()),
             begin: Ranked::new(Rank::VcpuState, None),

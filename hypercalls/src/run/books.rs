@@ -82,9 +82,9 @@ pub fn publish_runstate(domain: &Domain, vcpu: &Vcpu, cpu: &dyn VirtCpu, now: In
 pub fn publish_time(domain: &Domain, vcpu: &Vcpu, cpu: &dyn VirtCpu) {
     let Some(at) = vcpu.areas.lock().time else { return };
     let scale = domain.machine.time_scale();
-    if let Ok(gaddr) = cpu.translate(&domain.memory(), at, Access::ReadWrite)
+    if let Ok(gaddr) = cpu.translate(&domain.guest_memory(), at, Access::ReadWrite)
         && gaddr.offset() <= FRAME_SIZE - 32
-        && let Ok(place) = domain.memory().pin(gaddr, Access::ReadWrite)
+        && let Ok(place) = domain.guest_memory().pin(gaddr, Access::ReadWrite)
     {
         time::write(domain.machine.memory().as_ref(), place.address(), &scale);
     }
@@ -100,7 +100,7 @@ pub fn write_time(domain: &Domain, vcpu: &Vcpu) {
 /// Writes a value at `offset` behind a linear address, page by page. What cannot be written is left out.
 fn put<T: IntoBytes + Immutable>(domain: &Domain, cpu: &dyn VirtCpu, at: LinearAddr, offset: u64, value: &T) {
     let bytes = value.as_bytes();
-    let memory = domain.memory();
+    let memory = domain.guest_memory();
     let mut done = 0;
     while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
         let here = LinearAddr::new(at.raw().wrapping_add(offset).wrapping_add(done as u64));

@@ -1,8 +1,8 @@
 //! Where a vcpu keeps its books in guest memory: `vcpu_info`, run states, time.
 
 use xenvisor_abi::vcpu as abi;
-use xenvisor_core::machine::{Access, Width};
-use xenvisor_core::memory::frames::Owner;
+use xenvisor_core::machine::Width;
+use xenvisor_core::memory::guest_page::GuestPage;
 use xenvisor_core::number::{FRAME_SIZE, Gfn, LinearAddr};
 use xenvisor_core::vcpu::{Activity, Vcpu};
 
@@ -63,33 +63,25 @@ pub(super) fn register_vcpu_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Serv
     if vcpu.key != cx.vcpu.key && vcpu.activity.get() != Activity::Offline {
         return Err(Errno::INVALID);
     }
-    let page = Gfn::new(argument.mfn).address().ok_or(Errno::INVALID)?;
-    let place = cx
-        .memory()
-        .pin(page.checked_add(offset).ok_or(Errno::INVALID)?, Access::ReadWrite);
-    let place = place.map_err(|_| Errno::INVALID)?;
-    let mfn = place.address().frame();
-    let owner = Owner::Domain(cx.caller.id);
-    if !cx.caller.frames.reference(mfn, owner) {
-        return Err(Errno::INVALID);
+    let caller = cx.caller;
+    let memory = &caller.memory;
+    let page = GuestPage::hold(memory.frames(), memory.stage(), caller.id, Gfn::new(argument.mfn));
+    let page = page.map_err(|_| Errno::INVALID)?;
+    let place = page.address(offset);
+    let machine_memory = cx.hypervisor.machine.memory();
+    match vcpu.info.get() {
+        Some(old) => machine_memory.copy(old, place, INFO_BYTES),
+        None => machine_memory.zero(place, INFO_BYTES),
     }
-    let memory = cx.hypervisor.machine.memory();
-    let old = vcpu.info.get();
-    match old {
-        Some(old) => memory.copy(old, place.address(), INFO_BYTES),
-        None => memory.zero(place.address(), INFO_BYTES),
-    }
-    let moved = cx
-        .caller
+    let switch = || vcpu.info.register(place);
+    if !caller
         .ports
         .lock()
-        .move_vcpu_info(cx.caller.as_ref(), vcpu.key.vcpu, || {
-            vcpu.info.register(place.address())
-        });
-    if !moved {
-        cx.caller.frames.release(mfn);
+        .move_vcpu_info(caller.as_ref(), vcpu.key.vcpu, switch)
+    {
         return Err(Errno::INVALID);
     }
+    *vcpu.info_page.lock() = Some(page);
     books::write_time(cx.caller, vcpu);
     Ok(Answer::OK)
 }

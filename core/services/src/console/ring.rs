@@ -29,7 +29,7 @@ impl<'a> Ring<'a> {
     pub(super) fn new(domain: &'a Domain) -> Self {
         let gfn = domain.settings.lock().params.get(Index::CONSOLE_PFN);
         Self {
-            memory: domain.memory(),
+            memory: domain.guest_memory(),
             page: Gfn::new(gfn).address(),
         }
     }
