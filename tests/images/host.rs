@@ -1,10 +1,204 @@
 //! An image without guests, for tests of the bare host: the command line says what to try.
+//!
+//! `try=NAME` picks one of the trials below; each ends the machine well, or the way its name says.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-
-#[cfg(target_os = "none")]
-use xenvisor as _;
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly; that is what it is for"
+)]
 
 #[cfg(not(target_os = "none"))]
 fn main() {
-    println!("this image tests the bare machine: build it for x86_64-unknown-none");
+    println!("this image tries the bare machine: build it for x86_64-unknown-none");
+}
+
+#[cfg(target_os = "none")]
+mod bare {
+    extern crate alloc;
+
+    use alloc::string::String;
+    use alloc::{format, vec};
+    use core::hint::black_box;
+
+    use xenvisor::bare::boot::command_line::settings;
+    use xenvisor::bare::host::Host;
+    use xenvisor::bare::host::end::{End, end};
+    use xenvisor_core::number::MachineAddr;
+
+    /// Where the direct map begins.
+    const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
+
+    // SAFETY: the host's start calls exactly this, with this signature, once.
+    #[unsafe(no_mangle)]
+    fn xenvisor_image_main(host: &'static Host) -> ! {
+        let line = host.boot().command_line.as_str();
+        let what = settings(line)
+            .filter_map(Result::ok)
+            .find(|setting| setting.key == "try")
+            .map(|setting| setting.value);
+        match what.as_deref().unwrap_or("nothing") {
+            "nothing" => {}
+            "panic" => panic!("as asked"),
+            "overflow" => drop(black_box(deeper(1))),
+            "null" => poke(8),
+            "write-text" => poke(xenvisor_image_main as *const () as u64),
+            "write-text-directly" => poke(DIRECT_MAP + xenvisor_image_main as *const () as u64),
+            "write-module" => poke(host.modules()[0].bytes.as_ptr() as u64),
+            "execute-data" => execute_data(),
+            "undefined" => undefined(),
+            "divide" => divide(),
+            "time" => time(host),
+            "echo" => echo(host),
+            "memory" => memory(host),
+            "heap" => heap(host),
+            "modules" => modules(host),
+            other => panic!("nothing called {other} to try"),
+        }
+        end(End::Well)
+    }
+
+    fn say(host: &Host, text: &str) {
+        host.console_write(text.as_bytes());
+        host.console_write(b"\r\n");
+    }
+
+    #[inline(never)]
+    fn deeper(depth: u64) -> u64 {
+        let room = black_box([depth; 128]);
+        if black_box(depth) == 0 {
+            0
+        } else {
+            black_box(deeper(depth + 1)) + room[5]
+        }
+    }
+
+    fn poke(address: u64) {
+        // SAFETY: none; it must fault.
+        unsafe { (address as *mut u8).write_volatile(0) };
+        panic!("{address:#x} was written");
+    }
+
+    fn execute_data() {
+        let code = [0xc3_u8; 16];
+        // SAFETY: none; it must fault.
+        let call: extern "C" fn() = unsafe { core::mem::transmute(code.as_ptr()) };
+        call();
+        panic!("data was executed");
+    }
+
+    fn undefined() {
+        // SAFETY: none; it must fault.
+        unsafe { core::arch::asm!("ud2") };
+    }
+
+    fn divide() {
+        // SAFETY: none; it must fault.
+        unsafe { core::arch::asm!("div {0:e}", in(reg) 0, out("eax") _, out("edx") _) };
+    }
+
+    /// Sleeps have the length they should have, by the clock.
+    fn time(host: &Host) {
+        say(host, &format!("scale {:?}", host.time_scale()));
+        say(
+            host,
+            &format!("wall {}", host.wall_clock_at_zero_ns() / 1_000_000_000),
+        );
+        for ms in [1_u64, 10, 100, 1000] {
+            let start = host.now();
+            let until = start.after_ns(ms * 1_000_000);
+            let mut wakes = 0;
+            while host.now() < until {
+                host.sleep(until);
+                wakes += 1;
+            }
+            let took = host.now().ns_since(start);
+            say(host, &format!("slept {ms} ms in {took} ns with {wakes} wakes"));
+            assert!(wakes < 5, "too many wakes");
+        }
+    }
+
+    /// Says what is typed, until `q`.
+    fn echo(host: &Host) {
+        say(host, "ready");
+        loop {
+            while let Some(byte) = host.console_read() {
+                host.console_write(&[byte.to_ascii_uppercase()]);
+                if byte == b'q' {
+                    return;
+                }
+            }
+            host.sleep(host.now().after_ns(60_000_000_000));
+        }
+    }
+
+    /// Free memory can be reached, and nothing else.
+    fn memory(host: &Host) {
+        let memory = &**host.memory();
+        for range in host.free_memory() {
+            say(host, &format!("free {:?} to {:?}", range.start, range.end));
+        }
+        let first = host.free_memory().last().unwrap().start.address().unwrap();
+        let at = |offset| first.checked_add(offset).unwrap();
+        memory.zero(first, 0x3000);
+        memory.write(at(0x1001), b"hello, world");
+        memory.copy(at(0x1000), at(0x1ffd), 20);
+        let mut found = [1; 20];
+        memory.read(at(0x1ffd), &mut found);
+        assert_eq!(&found, b"\0hello, world\0\0\0\0\0\0\0");
+        assert_eq!(memory.fetch_or(at(8), 0b101), 0);
+        assert_eq!(memory.fetch_and(at(8), 0b110), 0b101);
+        assert_eq!(memory.compare_exchange(at(8), 4, u64::MAX), Ok(4));
+        assert_eq!(memory.compare_exchange(at(8), 4, 5), Err(u64::MAX));
+        assert_eq!(memory.compare_exchange_32(at(12), u32::MAX, 7), Ok(u32::MAX));
+        let text = xenvisor_image_main as *const () as u64;
+        let outside = [
+            0,
+            0x1000,
+            text,
+            0x20_0000,
+            0xfee0_0000,
+            u64::MAX - 3,
+            first.raw() - 4,
+        ];
+        for place in outside.map(MachineAddr::new) {
+            let mut found = [1; 4];
+            memory.write(place, &[9; 4]);
+            memory.read(place, &mut found);
+            assert_eq!(found, [0; 4], "{place}");
+            assert_eq!(memory.fetch_or(place, 1), 0);
+            memory.zero(place, 4);
+        }
+        // Half of it is ours.
+        memory.write(MachineAddr::new(first.raw() - 4), &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut found = [9; 8];
+        memory.read(MachineAddr::new(first.raw() - 4), &mut found);
+        assert_eq!(found, [0, 0, 0, 0, 5, 6, 7, 8]);
+        say(host, "memory is as it should be");
+    }
+
+    fn heap(host: &Host) {
+        use xenvisor::bare::heap::small_bytes_in_use;
+        let before = small_bytes_in_use();
+        let many: vec::Vec<String> = (0..1000).map(|i| format!("number {i}")).collect();
+        assert!(many.iter().enumerate().all(|(i, s)| *s == format!("number {i}")));
+        assert!(small_bytes_in_use() > before);
+        drop(many);
+        assert_eq!(small_bytes_in_use(), before);
+        let large = vec![7_u8; 1 << 20];
+        assert!(large.iter().all(|&byte| byte == 7));
+        let too_large = vec::Vec::<u8>::new().try_reserve_exact(1 << 30);
+        assert!(too_large.is_err());
+        say(host, "the heap is as it should be");
+    }
+
+    fn modules(host: &Host) {
+        for module in host.modules() {
+            say(
+                host,
+                &format!("module {}: {} bytes", module.name, module.bytes.len()),
+            );
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The hardware of a 64-bit PC, behind the contract of `xenvisor_core::machine`.
 #![cfg_attr(not(test), no_std)]
 
+extern crate alloc;
+
 pub mod devices;
 pub mod emulate;
 pub mod guest;
@@ -14,6 +16,7 @@ pub mod console;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod host;
+pub mod log;
 #[cfg(target_os = "none")]
 mod panic;
 pub mod time;

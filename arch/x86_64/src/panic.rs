@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::console::serial::LastWords;
 use crate::host::end::{End, end};
+use crate::host::fault::backtrace;
 
 /// Whether the machine is already saying its last words.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -22,6 +23,7 @@ pub(crate) fn fail(reason: fmt::Arguments<'_>) -> ! {
     if first_failure() {
         // Writing to the line cannot fail, and there is nobody left to tell.
         let _ = writeln!(LastWords, "\nxenvisor: {reason}");
+        backtrace();
     }
     end(End::HostFailed)
 }

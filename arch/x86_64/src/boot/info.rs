@@ -28,13 +28,15 @@ pub enum Protocol {
     Multiboot2,
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+impl Protocol {
+    /// Its name in words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Pvh => "PVH",
             Self::Multiboot1 => "multiboot 1",
             Self::Multiboot2 => "multiboot 2",
-        })
+        }
     }
 }
 

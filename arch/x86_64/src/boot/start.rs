@@ -1,60 +1,225 @@
-//! The first Rust code: gathers what the loader told, builds the host, and hands over to the image.
+//! The first Rust code: from what the loader told to a [`Host`], which the image's own code then gets.
+//!
+//! Order matters, each step needing the ones before: a console to complain on, traps to complain with, then
+//! what the loader told, memory, ACPI, interrupts and time.
 
+use alloc::sync::Arc;
+
+use heapless::{String, Vec};
+use spin::{Mutex, Once};
+
+use super::BootInfo;
+use super::bundle;
 use super::gather::gather;
 use super::reader::LoaderMemory;
-use crate::console::serial::LastWords;
-use crate::host::end::{End, end};
+use crate::apic::local::LocalApic;
+use crate::apic::routing::isa_line;
+use crate::apic::{io, vectors};
+use crate::console::serial::{COM1_IRQ, Serial};
+use crate::host::acpi::{self, Platform};
+use crate::host::address_space::{AddressSpace, module_bytes};
+use crate::host::direct_map::word;
+use crate::host::features::Features;
+use crate::host::memory::DirectMemory;
+use crate::host::{Host, Module, segments, traps};
 use crate::panic::fail;
-use core::fmt::Write;
+use crate::time::reference::Reference;
+use crate::time::{clock, rtc};
+use crate::{heap, log};
+
+/// The serial line: there from the first moment on.
+pub(crate) static CONSOLE: Serial = Serial::new();
+/// The host, once it has booted. For interrupts, which nobody can hand an argument to.
+pub(crate) static HOST: Once<Host> = Once::new();
+
+/// A module of this name holds others.
+const BUNDLE: &str = "bundle";
+/// Bytes of an APIC's registers; HPETs have as many.
+const REGISTERS: u64 = 1024;
+
+unsafe extern "Rust" {
+    /// The image's own code. `image!` defines it, with this signature, in each image.
+    safe fn xenvisor_image_main(host: &'static Host) -> !;
+}
+
+/// Called once, by the entry code, on the main stack, with interrupts off and the boot tables in force.
+pub(crate) extern "C" fn start(magic: u32, info: u32) -> ! {
+    CONSOLE.initialise();
+    segments::load();
+    traps::load();
+    log::initialise();
+    heap::initialise();
+    let boot = gather(&BootMemory, magic, info).unwrap_or_else(|error| fail(format_args!("{error}")));
+    let host = HOST.call_once(|| build(boot));
+    CONSOLE.enable_receiving();
+    xenvisor_image_main(host)
+}
+
+fn build(boot: BootInfo) -> Host {
+    let features = Features::detect();
+    features.enable();
+    let space = AddressSpace::enter(&boot, features.huge_pages)
+        .unwrap_or_else(|error| fail(format_args!("no address space: {error:?}")));
+    let space = Mutex::new(space);
+    let platform =
+        acpi::read(boot.acpi, &space).unwrap_or_else(|error| fail(format_args!("no usable ACPI: {error:?}")));
+    let mut space = space.into_inner();
+    let apic = interrupts(&features, &platform, &mut space);
+    time(&apic, &platform, &mut space);
+    let scale = clock::scale().unwrap_or_else(|| fail(format_args!("the clock does not run")));
+    let line = isa_line(COM1_IRQ, &platform.overrides);
+    // In physical mode an I/O APIC names processors by 8 bits; the boot processor is hardly ever above.
+    let routed =
+        u8::try_from(apic.id()).is_ok_and(|id| io::route(&platform.io_apics, line, vectors::CONSOLE, id));
+    if !routed {
+        defmt::warn!("no I/O APIC takes COM1's interrupt: nothing typed will be heard");
+    }
+    let free = space
+        .free_memory(&boot)
+        .unwrap_or_else(|error| fail(format_args!("no free memory: {error:?}")));
+    let modules = modules(&boot);
+    let wall_clock_at_zero_ns = wall_clock(&platform);
+    tell(&boot, &features, &platform, &free, &modules);
+    Host {
+        modules,
+        features,
+        platform,
+        memory: Arc::new(DirectMemory::new(free.clone())),
+        free,
+        apic,
+        scale,
+        wall_clock_at_zero_ns,
+        boot,
+    }
+}
+
+/// Silences what firmware left on, and switches the local APIC on.
+fn interrupts(features: &Features, platform: &Platform, space: &mut AddressSpace) -> LocalApic {
+    let in_memory = (!features.x2apic).then_some(platform.local_apic);
+    let io_apics = platform.io_apics.iter().map(|place| place.registers);
+    for registers in io_apics.chain(in_memory) {
+        space
+            .map_device(registers, REGISTERS)
+            .unwrap_or_else(|error| fail(format_args!("an APIC at {registers}: {error:?}")));
+    }
+    io::mask_old_controllers();
+    io::mask_all(&platform.io_apics);
+    LocalApic::enable(features.x2apic, features.tsc_deadline, platform.local_apic)
+}
+
+/// Starts the clock and makes the timer ready.
+fn time(apic: &LocalApic, platform: &Platform, space: &mut AddressSpace) {
+    let hpet = || {
+        let registers = platform.hpet?;
+        space.map_device(registers, REGISTERS).ok()?;
+        Reference::hpet(registers)
+    };
+    let reference = platform.pm_timer.map(Reference::PmTimer).or_else(hpet);
+    let Some(reference) = reference else {
+        fail(format_args!(
+            "neither a PM timer nor an HPET to measure time with"
+        ));
+    };
+    apic.start_measuring();
+    let Ok((tsc_hz, timer_hz)) = clock::calibrate(reference, || apic.count()) else {
+        fail(format_args!("the TSC cannot be measured against {reference:?}"));
+    };
+    if !apic.ready_timer(timer_hz) {
+        fail(format_args!("the local APIC's timer does not run"));
+    }
+    defmt::info!(
+        "TSC at {=u64} Hz, APIC timer at {=u64} Hz",
+        tsc_hz,
+        timer_hz.unwrap_or(0)
+    );
+}
+
+/// The wall clock at the clock's beginning, in nanoseconds since 1970; 0 where the chip holds no date.
+fn wall_clock(platform: &Platform) -> u64 {
+    const NS_PER_SECOND: u64 = 1_000_000_000;
+    let seconds = rtc::read_chip(platform.century_register).unix_seconds();
+    if seconds.is_none() {
+        defmt::warn!("the clock chip holds no date: it is 1970");
+    }
+    seconds
+        .unwrap_or(0)
+        .saturating_mul(NS_PER_SECOND)
+        .saturating_sub(clock::now().as_ns())
+}
+
+/// The modules, bundles unpacked.
+fn modules(boot: &BootInfo) -> Vec<Module, { crate::host::MAX_MODULES }> {
+    let mut modules = Vec::new();
+    let mut keep = |name: &str, bytes| {
+        let kept = String::try_from(name)
+            .ok()
+            .and_then(|name| modules.push(Module { name, bytes }).ok());
+        if kept.is_none() {
+            fail(format_args!(
+                "module {name:?} has too long a name, or is one too many"
+            ));
+        }
+    };
+    for module in &boot.modules {
+        let bytes = module_bytes(module.start, module.bytes);
+        if module.name == BUNDLE {
+            bundle::each_file(bytes, &mut keep).unwrap_or_else(|error| fail(format_args!("{error}")));
+        } else {
+            keep(&module.name, bytes);
+        }
+    }
+    modules
+}
+
+/// Logs what was found.
+fn tell(
+    boot: &BootInfo,
+    features: &Features,
+    platform: &Platform,
+    free: &[core::ops::Range<u64>],
+    modules: &[Module],
+) {
+    let free_bytes: u64 = free.iter().map(|range| range.end - range.start).sum();
+    defmt::info!(
+        "booted by {=str}: {=u64} MiB free, {=usize} processors, SVM {=bool}, VMX {=bool}, x2APIC {=bool}",
+        boot.protocol.name(),
+        free_bytes >> 20,
+        platform.processors.len(),
+        features.svm,
+        features.vmx,
+        features.x2apic,
+    );
+    for module in modules {
+        defmt::debug!(
+            "module {=str}: {=usize} bytes",
+            module.name.as_str(),
+            module.bytes.len()
+        );
+    }
+    for range in free {
+        defmt::debug!("free memory from {=u64:#x} to {=u64:#x}", range.start, range.end);
+    }
+}
 
 /// Memory as the boot page tables show it: the first 4 GiB, at its own addresses.
 struct BootMemory;
 
 impl LoaderMemory for BootMemory {
     fn read(&self, at: u64, into: &mut [u8]) -> bool {
-        let Some(end) = at.checked_add(into.len() as u64) else {
-            return false;
-        };
-        if at == 0 || end > 1 << 32 {
+        let end = at.checked_add(into.len() as u64);
+        if at == 0 || end.is_none_or(|end| end > 1 << 32) {
             return false;
         }
-        let Ok(from) = usize::try_from(at) else {
-            return false;
-        };
         // SAFETY: the boot tables map the first 4 GiB, so the source exists; it is loader data that nobody
         // writes while we, the only running processor, copy it. `into` is ours and cannot overlap it: the
         // loader's structures are not part of the image.
         unsafe {
             core::ptr::copy_nonoverlapping(
-                core::ptr::with_exposed_provenance::<u8>(from),
+                core::ptr::with_exposed_provenance::<u8>(word(at)),
                 into.as_mut_ptr(),
                 into.len(),
             );
         }
         true
     }
-}
-
-/// Called once, by the entry code, on the main stack, with interrupts off and the boot tables in force.
-pub(crate) extern "C" fn start(magic: u32, info: u32) -> ! {
-    crate::console::serial::Serial::new().initialise();
-    match gather(&BootMemory, magic, info) {
-        Ok(info) => {
-            let _ = writeln!(
-                LastWords,
-                "started by {} with {:?}",
-                info.protocol,
-                info.command_line.as_str()
-            );
-            for region in info.memory.regions() {
-                let _ = writeln!(LastWords, "{:x?}", region);
-            }
-            for module in &info.modules {
-                let _ = writeln!(LastWords, "{:?}", module);
-            }
-            let _ = writeln!(LastWords, "{:x?}", info.acpi);
-        }
-        Err(error) => fail(format_args!("{error}")),
-    }
-    end(End::Well)
 }

@@ -31,6 +31,15 @@ impl ExceptionStack {
     /// All of them, in the order of their stacks.
     pub(crate) const ALL: [Self; 3] = [Self::Nmi, Self::DoubleFault, Self::MachineCheck];
 
+    /// The exception's vector.
+    pub(crate) const fn vector(self) -> u64 {
+        match self {
+            Self::Nmi => 2,
+            Self::DoubleFault => 8,
+            Self::MachineCheck => 18,
+        }
+    }
+
     /// Which interrupt-stack-table slot (1–7) the descriptor names.
     pub(crate) const fn slot(self) -> u8 {
         match self {
