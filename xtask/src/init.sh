@@ -19,20 +19,9 @@ active=$(cat /sys/class/tty/console/active 2>/dev/null)
 console=/dev/${active##* }
 [ -c "$console" ] || console=/dev/console
 
-# Only the end of this script or a signal (what poweroff and reboot send) ends the guest.
-end() { sync; "$@" -f; sleep 60; }
-trap 'end poweroff' USR2
-trap 'end halt' USR1
-trap 'end reboot' TERM
-
 if [ ! -e /xtask/command ]; then
-    . /xtask/terminal 2>/dev/null
-    while :; do
-        setsid cttyhack sh -l <"$console" >"$console" 2>&1 &
-        wait $!
-        break
-    done
-    end poweroff
+    echo "${console#/dev/}::respawn:-/xtask/session" >/etc/inittab
+    exec $b init
 fi
 
 # One command. The console stays open, for closing it would undo the settings; the kernel says
@@ -63,4 +52,5 @@ wait $output $errors
 printf '%sX%s\n' "$mark" "$status" >&3
 # Returns when the console has taken everything.
 stty -echo <&3
-end poweroff
+sync
+poweroff -f

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 const INIT: &[u8] = include_bytes!("init.sh");
+const SESSION: &[u8] = include_bytes!("session.sh");
 /// Where our process 1 is, for a filesystem with a process 1 of its own.
 pub const OUR_INIT: &str = "/xtask/init";
 
@@ -70,7 +71,8 @@ fn ours(archive: &mut Archive) -> Result<()> {
     let busybox = std::fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
     archive.folder("xtask")?;
     archive.program("xtask/busybox", &busybox)?;
-    archive.program("xtask/init", INIT)
+    archive.program("xtask/init", INIT)?;
+    archive.program("xtask/session", SESSION)
 }
 
 fn shell_settings(terminal: &str, size: Option<(u16, u16)>) -> Result<Vec<u8>> {
