@@ -75,6 +75,23 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(busybox)
 }
 
+/// Where [`xen_headers`] keeps them: the folder in which `xen/xen.h` is.
+pub fn xen_headers_folder() -> Result<PathBuf> {
+    Ok(workspace::cache_dir()?.join("xen-headers"))
+}
+
+/// Xen's public headers, for a machine on which they are not installed.
+pub fn xen_headers() -> Result<PathBuf> {
+    let folder = xen_headers_folder()?;
+    fetch_once(&folder.join("xen"), |scratch| {
+        let apt = Apt::open(Suite::Release)?;
+        let packages = apt.download("fetching libxen-dev", &["libxen-dev".to_owned()], scratch)?;
+        apt::unpack(&only(packages)?, "./usr/include/xen", scratch)?;
+        Ok(scratch.join("usr/include/xen"))
+    })?;
+    Ok(folder)
+}
+
 /// Makes `file` be there: `fetch` gets it in a scratch folder and says what it is called; it appears whole or not at all.
 fn fetch_once(file: &Path, fetch: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
     if file.exists() {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test there is, on a machine that may have nothing but Rust.
 
 use crate::check::{self, cargo, say};
-use crate::{debian, image, tools};
+use crate::{abi, debian, image, tools};
 use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
@@ -27,6 +27,10 @@ impl Test {
         tools::ensure_bare_target()?;
         if tools::is_root() {
             tools::ensure(&[&[tools::QEMU, tools::XEN_HEADERS][..], &tools::ISO_TOOLS].concat())?;
+        } else if let Err(error) = abi::fetch() {
+            say(&format!(
+                "layouts will not be compared with Xen's headers: {error:#}"
+            ));
         }
         if self.boot.is_none() {
             check::host_tests()?;

@@ -7,8 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Where the distribution puts the headers.
-const INCLUDE: &str = "/usr/include/xen";
+use crate::apt::tool_exists;
+use crate::debian;
+
+/// Where the distribution puts the folder of the headers.
+const SYSTEM: &str = "/usr/include";
 
 /// The section that holds the values asked for.
 const VALUES: &str = ".abi_values";
@@ -34,15 +37,13 @@ impl Width {
 /// A compiler and a place for its files, which goes away with this value.
 pub struct Compiler {
     folder: tempfile::TempDir,
+    include: PathBuf,
     prologue: String,
 }
 
 impl Compiler {
     /// A compiler for programs that include `headers`, given by their paths below the include directory.
-    pub fn new<'a>(headers: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        if let Some(missing) = missing() {
-            bail!("{missing}");
-        }
+    pub fn new<'a>(include: &Path, headers: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let folder = tempfile::tempdir().context("no place for temporary files")?;
         let mut prologue = String::from(
             "#define __XEN_TOOLS__ 1\n#include <stddef.h>\n#include <stdint.h>\n#include <xen/xen.h>\n",
@@ -53,27 +54,25 @@ impl Compiler {
                 prologue.push_str(&format!("#include <xen/{header}>\n"));
             }
         }
-        Ok(Self { folder, prologue })
+        Ok(Self {
+            folder,
+            include: include.to_owned(),
+            prologue,
+        })
     }
 
     /// The object-like macros with a body: name to the header that defines them.
     pub fn macros(&self) -> Result<BTreeMap<String, String>> {
         let source = self.source("macros", "")?;
-        let output = Command::new("gcc")
-            .args(["-m64", "-ffreestanding", "-E", "-dD"])
-            .arg(&source)
-            .output()?;
-        if !output.status.success() {
-            bail!("gcc -E failed:\n{}", String::from_utf8_lossy(&output.stderr));
-        }
+        let output = succeed(self.gcc(Width::Bits64).args(["-E", "-dD"]).arg(&source))?;
         let mut file = None;
         let mut found = BTreeMap::new();
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
+        for line in String::from_utf8_lossy(&output).lines() {
             if let Some(marker) = line.strip_prefix("# ") {
                 file = marker
                     .split('"')
                     .nth(1)
-                    .and_then(|path| below_include(Path::new(path)));
+                    .and_then(|path| below(&self.include, Path::new(path)));
             } else if let Some(name) = line.strip_prefix("#undef ") {
                 found.remove(name.trim());
             } else if let (Some(file), Some(definition)) = (&file, line.strip_prefix("#define "))
@@ -117,6 +116,14 @@ impl Compiler {
         Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
+    fn gcc(&self, width: Width) -> Command {
+        let mut command = Command::new("gcc");
+        command
+            .args([width.flag(), "-ffreestanding", "-I"])
+            .arg(&self.include);
+        command
+    }
+
     fn source(&self, name: &str, body: &str) -> Result<PathBuf> {
         let path = self.folder.path().join(format!("{name}.c"));
         std::fs::write(&path, format!("{}{body}", self.prologue))?;
@@ -127,47 +134,53 @@ impl Compiler {
     fn compile(&self, name: &str, width: Width, body: &str) -> Result<Vec<u8>> {
         let source = self.source(name, body)?;
         let program = source.with_extension("elf");
-        let output = Command::new("gcc")
-            .arg(width.flag())
-            .args(["-ffreestanding", "-nostdlib", "-static", "-no-pie", "-fno-pie"])
-            .args([
-                "-Wl,-e,0",
-                "-Wl,--build-id=none",
-                "-gdwarf-5",
-                "-fno-eliminate-unused-debug-types",
-                "-o",
-            ])
-            .arg(&program)
-            .arg(&source)
-            .output()?;
-        if !output.status.success() {
-            bail!(
-                "gcc {} failed:\n{}",
-                width.flag(),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
+        succeed(
+            self.gcc(width)
+                .args(["-nostdlib", "-static", "-no-pie", "-fno-pie"])
+                .args(["-Wl,-e,0", "-Wl,--build-id=none"])
+                .args(["-gdwarf-5", "-fno-eliminate-unused-debug-types", "-o"])
+                .arg(&program)
+                .arg(&source),
+        )?;
         Ok(std::fs::read(&program)?)
     }
 }
 
-/// What has to be installed before anything can be compared, as a sentence; nothing if all is there.
-#[must_use]
-pub fn missing() -> Option<String> {
-    if !Path::new(INCLUDE).join("xen.h").exists() {
-        return Some(format!(
-            "no Xen headers in {INCLUDE}: install them with `apt-get install libxen-dev`"
-        ));
+/// Runs a compiler to its end; what it prints, or what it complains of.
+fn succeed(command: &mut Command) -> Result<Vec<u8>> {
+    let output = command.output().context("cannot run gcc")?;
+    if !output.status.success() {
+        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    if Command::new("gcc").arg("--version").output().is_err() {
-        return Some("no gcc: install it with `apt-get install gcc`".to_owned());
-    }
-    None
+    Ok(output.stdout)
 }
 
-/// The path of a header below the include directory; nothing for other files.
+/// The folder in which `xen/xen.h` is, if the headers are on this machine: installed, or fetched before.
+pub fn find() -> Result<PathBuf> {
+    if tool_exists("gcc") {
+        for folder in [PathBuf::from(SYSTEM), debian::xen_headers_folder()?] {
+            if folder.join("xen/xen.h").exists() {
+                return Ok(folder);
+            }
+        }
+        bail!(
+            "no Xen headers: install them with `apt-get install libxen-dev`, or run `cargo xtask abi` once"
+        );
+    }
+    bail!("no gcc: install it with `apt-get install gcc`")
+}
+
+/// As [`find`], but fetches the headers if they are not on this machine; nothing is installed.
+pub fn fetch() -> Result<PathBuf> {
+    find().or_else(|missing| {
+        debian::xen_headers().with_context(|| missing.to_string())?;
+        find()
+    })
+}
+
+/// The path of a header below `xen` in `folder`; nothing for other files.
 #[must_use]
-pub fn below_include(path: &Path) -> Option<String> {
+pub fn below(folder: &Path, path: &Path) -> Option<String> {
     let mut plain = PathBuf::new();
     for component in path.components() {
         match component {
@@ -178,9 +191,6 @@ pub fn below_include(path: &Path) -> Option<String> {
             other => plain.push(other),
         }
     }
-    plain
-        .strip_prefix(INCLUDE)
-        .ok()
-        .and_then(Path::to_str)
-        .map(str::to_owned)
+    let header = plain.strip_prefix(folder.join("xen")).ok()?;
+    header.to_str().map(str::to_owned)
 }

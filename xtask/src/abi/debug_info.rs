@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use gimli::{AttributeValue, DebuggingInformationEntry, EndianSlice, LittleEndian};
 use object::{Object, ObjectSection};
 
-use super::c_headers::below_include;
+use super::c_headers::below;
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -55,8 +55,8 @@ pub struct Types {
 }
 
 impl Types {
-    /// Reads the debug information of a program with one source file.
-    pub fn read(program: &[u8]) -> Result<Self> {
+    /// Reads the debug information of a program with one source file; headers are those below `include`.
+    pub fn read(program: &[u8], include: &Path) -> Result<Self> {
         let file = object::File::parse(program)?;
         let pointer = if file.is_64() { 8 } else { 4 };
         let dwarf = gimli::Dwarf::load(|id| -> Result<Reader<'_>, gimli::Error> {
@@ -69,7 +69,7 @@ impl Types {
         let mut units = dwarf.units();
         let header = units.next()?.context("no debug information")?;
         let unit = dwarf.unit(header)?;
-        let files = file_names(&dwarf, &unit)?;
+        let files = file_names(&dwarf, &unit, include)?;
         let mut parents: Vec<TypeId> = Vec::new();
         let mut cursor = unit.entries();
         while let Some(die) = cursor.next_dfs()? {
@@ -272,6 +272,7 @@ fn is_record(tag: gimli::DwTag) -> bool {
 fn file_names(
     dwarf: &gimli::Dwarf<Reader<'_>>,
     unit: &gimli::Unit<Reader<'_>>,
+    include: &Path,
 ) -> Result<Vec<Option<String>>> {
     let program = unit.line_program.as_ref().context("no table of files")?;
     let header = program.header();
@@ -283,7 +284,7 @@ fn file_names(
             path.push(dwarf.attr_string(unit, folder)?.to_string_lossy().as_ref());
         }
         path.push(name.to_string_lossy().as_ref());
-        files.push(below_include(Path::new(&path)));
+        files.push(below(include, &path));
     }
     Ok(files)
 }

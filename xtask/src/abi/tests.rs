@@ -1,27 +1,24 @@
 //! The check itself: that it passes, and that it would see a difference.
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use xenvisor_abi::HEADERS;
 use xenvisor_abi::describe::{Constant, Field, Header, Layout};
 
-use super::{compare, missing};
+use super::{compare, find};
 
-/// Whether the C headers are there; says how to get them if not.
-fn headers_are_installed() -> bool {
-    match missing() {
-        Some(message) => {
-            eprintln!("the ABI is not compared: {message}");
-            false
-        }
-        None => true,
-    }
+/// Where the C headers are; if nowhere, says how to get them, past what captures the output of tests.
+fn headers() -> Option<PathBuf> {
+    find()
+        .inspect_err(|error| writeln!(std::io::stderr(), "the ABI is not compared: {error}").unwrap())
+        .ok()
 }
 
 #[test]
 fn every_layout_and_number_is_that_of_the_c_headers() {
-    if !headers_are_installed() {
-        return;
-    }
-    let report = compare(HEADERS).unwrap();
+    let Some(include) = headers() else { return };
+    let report = compare(HEADERS, &include).unwrap();
     assert_eq!(report.differences, Vec::<String>::new());
     assert!(
         report.constants > 500 && report.fields > 300,
@@ -31,9 +28,7 @@ fn every_layout_and_number_is_that_of_the_c_headers() {
 
 #[test]
 fn a_wrong_number_a_wrong_offset_and_a_forgotten_member_are_each_seen() {
-    if !headers_are_installed() {
-        return;
-    }
+    let Some(include) = headers() else { return };
     let wrong = Header {
         constants: &[Constant {
             c: "SCHEDOP_block",
@@ -61,7 +56,7 @@ fn a_wrong_number_a_wrong_offset_and_a_forgotten_member_are_each_seen() {
         }],
         ..Header::empty("sched.h")
     };
-    let seen = compare(&[wrong]).unwrap().differences.join("\n");
+    let seen = compare(&[wrong], &include).unwrap().differences.join("\n");
     assert!(
         seen.contains("SCHEDOP_block: 0x2 here, 0x1 in C (Bits64)"),
         "{seen}"
