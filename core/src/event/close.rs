@@ -100,54 +100,56 @@ pub fn close_some<E: Endpoint>(
     }
 }
 
-/// Why ports could not be reset.
+/// Whether a reset begins or goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// It begins.
+    First,
+    /// It goes on where it was left.
+    Next,
+}
+
+/// Why ports were not reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResetError {
-    /// Another vcpu is resetting them.
-    Underway,
-    /// Ports were opened meanwhile: they stay as they are, and so does the way of delivery.
+    /// Another reset is under way, so that none can begin; or none is, so that none can go on.
+    OutOfTurn,
+    /// Ports were opened meanwhile: they stay as they are, and so does the way of delivery. The reset is over.
     OpenedMeanwhile,
 }
 
-/// Begins to close all ports of a domain. Go on with [`reset_some`].
+/// Closes all ports of a domain, up to `budget` of them each turn. When all are closed, the domain is told in the 2-level
+/// way again, and its event words and control blocks are its own.
 ///
 /// # Errors
-/// When a reset is under way.
-pub fn start_reset<E: Endpoint>(end: &E) -> Result<(), ResetError> {
-    let mut ports = end.ports().lock();
-    if ports.resetting != 0 {
-        return Err(ResetError::Underway);
-    }
-    ports.resetting = 1;
-    Ok(())
-}
-
-/// Goes on with a reset, for up to `budget` ports. When all are closed, the domain is told in the 2-level way again,
-/// its event words and control blocks are its own.
-///
-/// # Errors
-/// When ports were opened meanwhile; then the reset is over.
-pub fn reset_some<E: Endpoint>(
+/// As listed.
+pub fn reset<E: Endpoint>(
     end: &E,
+    turn: Turn,
     budget: u32,
     find: impl Fn(DomainId) -> Option<Arc<E>>,
 ) -> Result<Progress, ResetError> {
-    let from = Port::new(end.ports().lock().resetting);
-    let progress = close_some(end, from, budget, find);
     let mut ports = end.ports().lock();
-    let old = match progress {
-        Progress::Continue(port) => {
-            ports.resetting = port.raw();
-            return Ok(progress);
-        }
-        Progress::Done => {
-            ports.resetting = 0;
-            if ports.open() > 0 {
-                return Err(ResetError::OpenedMeanwhile);
-            }
-            core::mem::replace(&mut ports.layout, Layout::TwoLevel)
-        }
-    };
+    match (turn, ports.resetting) {
+        (Turn::First, 0) => ports.resetting = 1,
+        (Turn::Next, from) if from != 0 => {}
+        _ => return Err(ResetError::OutOfTurn),
+    }
+    let from = Port::new(ports.resetting);
+    drop(ports);
+
+    let progress = close_some(end, from, budget, find);
+
+    let mut ports = end.ports().lock();
+    if let Progress::Continue(port) = progress {
+        ports.resetting = port.raw();
+        return Ok(progress);
+    }
+    ports.resetting = 0;
+    if ports.open() > 0 {
+        return Err(ResetError::OpenedMeanwhile);
+    }
+    let old = core::mem::replace(&mut ports.layout, Layout::TwoLevel);
     if matches!(old, Layout::Fifo(_)) {
         two_level::clear_all(end);
     }

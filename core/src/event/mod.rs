@@ -26,7 +26,7 @@ mod words;
 
 pub use bind::{BindInterdomainError, BindIpiError, BindVcpuError, bind_interdomain, bind_ipi, bind_vcpu};
 pub use channel::{Binding, Priority};
-pub use close::{NotOpen, Progress, ResetError, close, close_some, reset_some, start_reset};
+pub use close::{NotOpen, Progress, ResetError, Turn, close, close_some, reset};
 pub use deliver::{NoSuchPort, SendError, Sent, raise, send, unmask};
 pub use poll::{PollStart, start_poll, stop_poll};
 pub use ports::{DEFAULT_LIMIT, NoPort, Ports, allocate_service, allocate_unbound};

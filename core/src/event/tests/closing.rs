@@ -2,8 +2,8 @@
 
 use super::world::{World, v};
 use crate::event::{
-    Binding, Endpoint, NoPort, NotOpen, Progress, ResetError, Sent, allocate_unbound, bind_interdomain,
-    bind_ipi, bind_virq, close, close_some, reset_some, start_reset,
+    Binding, Endpoint, NoPort, NotOpen, Progress, ResetError, Sent, Turn, allocate_unbound, bind_interdomain,
+    bind_ipi, bind_virq, close, close_some, reset,
 };
 use crate::number::Port;
 
@@ -99,16 +99,28 @@ fn a_reset_closes_all_and_keeps_ports_valid() {
     for _ in 0..300 {
         bind_ipi(&*a, v(1)).unwrap();
     }
-    start_reset(&*a).unwrap();
-    assert_eq!(start_reset(&*a), Err(ResetError::Underway));
-    while reset_some(&*a, 64, world.find()).unwrap() != Progress::Done {}
+    world.reset(&a).unwrap();
     assert_eq!(a.ports().lock().open(), 0);
     assert!(a.ports().lock().is_valid(Port::new(300)));
     assert_eq!(
         b.ports().lock().status(to).unwrap().binding,
         Binding::Unbound { remote: a.id }
     );
-    assert_eq!(start_reset(&*a), Ok(()));
+}
+
+#[test]
+fn a_reset_begins_once_and_goes_on_only_after_that() {
+    let (world, a) = World::alone();
+    for _ in 0..200 {
+        bind_ipi(&*a, v(0)).unwrap();
+    }
+    let turn = |turn| reset(&*a, turn, 64, world.find());
+    assert_eq!(turn(Turn::Next), Err(ResetError::OutOfTurn));
+    assert_eq!(turn(Turn::First), Ok(Progress::Continue(Port::new(65))));
+    assert_eq!(turn(Turn::First), Err(ResetError::OutOfTurn));
+    while turn(Turn::Next) != Ok(Progress::Done) {}
+    assert_eq!(turn(Turn::Next), Err(ResetError::OutOfTurn));
+    assert!(world.reset(&a).is_ok());
 }
 
 #[test]
@@ -117,19 +129,18 @@ fn a_port_opened_behind_the_reset_makes_it_fail_and_stays_open() {
     for _ in 0..200 {
         bind_ipi(&*a, v(0)).unwrap();
     }
-    start_reset(&*a).unwrap();
     assert!(matches!(
-        reset_some(&*a, 64, world.find()),
+        reset(&*a, Turn::First, 64, world.find()),
         Ok(Progress::Continue(_))
     ));
     let port = bind_ipi(&*a, v(0)).unwrap();
     let end = loop {
-        match reset_some(&*a, 64, world.find()) {
+        match reset(&*a, Turn::Next, 64, world.find()) {
             Ok(Progress::Continue(_)) => {}
             end => break end,
         }
     };
     assert_eq!(end, Err(ResetError::OpenedMeanwhile));
     assert_eq!(a.ports().lock().status(port).unwrap().binding, Binding::Ipi);
-    assert_eq!(start_reset(&*a), Ok(()), "the failed one is over");
+    assert_eq!(world.reset(&a), Ok(()), "the failed one is over");
 }

@@ -8,7 +8,7 @@ use super::world::{Domain, Told, World, v};
 use crate::event::{Endpoint, Upcalls};
 use crate::event::{
     ExpandArrayError, InitControlError, SetPriorityError, bind_ipi, bind_vcpu, expand_array, init_control,
-    is_marked, reset_some, set_priority, start_reset, unmask,
+    is_marked, set_priority, unmask,
 };
 use crate::machine::Width;
 use crate::number::Port;
@@ -278,8 +278,7 @@ fn a_reset_returns_to_the_2_level_way_and_gives_every_page_back() {
     world.send(&a, port).unwrap();
     drop(kernel);
     assert_eq!(world.frames.free(), free - 2);
-    start_reset(&*a).unwrap();
-    while reset_some(&*a, 50, world.find()).unwrap() != crate::event::Progress::Done {}
+    world.reset(&a).unwrap();
     assert!(!a.ports().lock().is_fifo());
     assert_eq!(world.frames.free(), free);
     let port = ipis(&a, 1)[0];

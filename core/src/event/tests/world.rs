@@ -170,6 +170,16 @@ impl World {
         crate::event::close(of, port, self.find())
     }
 
+    /// Resets all ports of a domain, in small slices.
+    pub(super) fn reset(&self, of: &Domain) -> Result<(), crate::event::ResetError> {
+        use crate::event::{Progress, Turn, reset};
+        let mut turn = Turn::First;
+        while reset(of, turn, 50, self.find())? != Progress::Done {
+            turn = Turn::Next;
+        }
+        Ok(())
+    }
+
     /// A channel between two domains, its first event taken.
     pub(super) fn channel(&self, a: &Domain, b: &Domain) -> (Port, Port) {
         let offered = crate::event::allocate_unbound(a, b.id).unwrap();
