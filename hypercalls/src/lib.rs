@@ -15,6 +15,7 @@ pub mod answer;
 pub mod console_io;
 pub mod context;
 pub mod errno;
+pub mod event_channel_op;
 pub mod exit;
 pub mod hvm_op;
 pub mod multicall;

@@ -9,7 +9,9 @@ use xenvisor_core::machine::Call;
 use crate::answer::Served;
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::{console_io, hvm_op, multicall, sched_op, set_timer_op, vcpu_op, vm_assist, xen_version};
+use crate::{
+    console_io, event_channel_op, hvm_op, multicall, sched_op, set_timer_op, vcpu_op, vm_assist, xen_version,
+};
 
 /// Serves a hypercall.
 ///
@@ -28,6 +30,7 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::HYPERVISOR_vm_assist    => vm_assist::serve(cx, call),
         abi::HYPERVISOR_vcpu_op      => vcpu_op::serve(cx, call),
         abi::HYPERVISOR_sched_op     => sched_op::serve(cx, call),
+        abi::HYPERVISOR_event_channel_op => event_channel_op::serve(cx, call),
         abi::HYPERVISOR_hvm_op       => hvm_op::serve(cx, call),
         _                            => Err(Errno::NO_CALL),
     }
