@@ -4,6 +4,8 @@
 //! them untrapped too. MSRs: free are those that the control block carries for the guest, where the value in the
 //! processor is the guest's own. APM vol. 2 §15.10.1, §15.11.
 
+use crate::guest::msr::PASS_THROUGH;
+
 /// Bytes of the port map: one bit a port, and a page so that a wide access at the last port stays inside.
 pub const PORT_MAP_BYTES: usize = 3 * 4096;
 /// Bytes of the MSR map: four vectors of 2 KiB, two bits an MSR.
@@ -11,22 +13,6 @@ pub const MSR_MAP_BYTES: usize = 2 * 4096;
 
 /// Ports that cause no exit.
 const FREE_PORTS: [u16; 2] = [0x80, 0xed];
-
-/// MSRs that a guest reads and writes without an exit.
-#[rustfmt::skip]
-const FREE_MSRS: [u32; 11] = [
-    0x0000_0174,    // SYSENTER_CS
-    0x0000_0175,    // SYSENTER_ESP
-    0x0000_0176,    // SYSENTER_EIP
-    0xc000_0081,    // STAR
-    0xc000_0082,    // LSTAR
-    0xc000_0083,    // CSTAR
-    0xc000_0084,    // SFMASK
-    0xc000_0100,    // FS.base
-    0xc000_0101,    // GS.base
-    0xc000_0102,    // KERNEL_GS_BASE
-    0x0000_0277,    // PAT: with nested paging the processor uses the control block's, and checks it
-];
 
 /// One access to an MSR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +48,7 @@ pub fn fill_port_map(map: &mut [u8]) {
 /// Writes the MSR map into `map`, which is [`MSR_MAP_BYTES`] long.
 pub fn fill_msr_map(map: &mut [u8]) {
     map.fill(0xff);
-    for msr in FREE_MSRS {
+    for msr in PASS_THROUGH {
         for access in [MsrAccess::Read, MsrAccess::Write] {
             if let Some(bit) = msr_bit(msr, access) {
                 clear(map, bit);
@@ -116,7 +102,7 @@ mod tests {
         let mut map = vec![0; MSR_MAP_BYTES];
         fill_msr_map(&mut map);
         let free = (0..MSR_MAP_BYTES * 8).filter(|bit| !exits(&map, *bit)).count();
-        assert_eq!(free, FREE_MSRS.len() * 2);
+        assert_eq!(free, PASS_THROUGH.len() * 2);
         for msr in [0x10, 0x1b, 0x48, 0xc000_0080, 0xc000_0103, 0xc001_0117] {
             for access in [MsrAccess::Read, MsrAccess::Write] {
                 assert!(exits(&map, msr_bit(msr, access).unwrap()), "{msr:#x}");

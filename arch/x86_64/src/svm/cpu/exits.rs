@@ -1,0 +1,237 @@
+//! Exits, one by one: what the virtual hardware serves here, and what goes to the hypervisor.
+
+use xenvisor_core::machine::{Access, Call, Exit, GuestRam, Width};
+use xenvisor_core::number::GuestAddr;
+
+use super::contract::low;
+use super::{EFER_LMA, Served, SvmCpu, Unfinished};
+use crate::emulate::length::{ControlOperation, Intercepted, control_access};
+use crate::emulate::register::General;
+use crate::guest::cpuid::xstate::set_xcr;
+use crate::guest::exception::Exception;
+use crate::svm::event::Event;
+use crate::svm::reason::{NestedFault, Reason};
+use crate::svm::vmcb::Clean;
+
+const CR4_PAE: u64 = 1 << 5;
+const CR4_PCIDE: u64 = 1 << 17;
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// DR7: general detect. A debug exception clears it.
+const DR7_GD: u64 = 1 << 13;
+const DEBUG: u8 = 1;
+const ALIGNMENT_CHECK: u8 = 17;
+const MACHINE_CHECK: u8 = 18;
+
+impl SvmCpu {
+    /// Serves one exit.
+    pub(super) fn serve(&mut self, reason: Reason, guest: &dyn GuestRam) -> Served {
+        match reason {
+            Reason::Interrupt | Reason::Nmi | Reason::Init => {
+                self.engine.take_interrupts();
+                Served::Exit(Exit::Preempted)
+            }
+            // The next plan injects.
+            Reason::InterruptWindow => Served::Again,
+            Reason::Cpuid => self.cpuid(guest),
+            Reason::Halt => self.halt(guest),
+            Reason::Hypercall => self.hypercall(guest),
+            Reason::ReadMsr => self.read_msr(guest),
+            Reason::WriteMsr => self.write_msr(guest),
+            Reason::Port(access) => self.port(access, guest),
+            Reason::NestedFault(fault) => self.nested_fault(fault, guest),
+            Reason::WriteCr4 { from } => self.write_cr4(from, guest),
+            Reason::SetXcr => self.set_xcr(guest),
+            Reason::CacheFlush => self.cache_flush(guest),
+            Reason::Iret => {
+                // From here on another one may come: at the earliest before the IRET itself, which the guest's stack
+                // allows as for any nested one.
+                self.nmi_blocked = false;
+                Served::Again
+            }
+            Reason::ReadCounter => self.refuse(Exception::GP),
+            Reason::NotOffered => self.refuse(Exception::InvalidOpcode),
+            Reason::Exception { vector, code } => self.exception(vector, code),
+            // Nobody will thaw it, so it stands there until its time is over, again and again.
+            Reason::X87Freeze => Served::Again,
+            Reason::Shutdown => Served::Exit(Exit::Shutdown),
+            Reason::Invalid => Served::Exit(self.refused()),
+            Reason::Other => Served::Exit(self.unknown()),
+        }
+    }
+
+    /// The guest gets an exception in place of its instruction.
+    pub(super) fn refuse(&mut self, exception: Exception) -> Served {
+        self.raise_exception(exception);
+        Served::Again
+    }
+
+    fn cpuid(&mut self, guest: &dyn GuestRam) -> Served {
+        if let Some(next) = self.next_rip(guest, Intercepted::Cpuid) {
+            let leaf = low_word(self.registers.rax);
+            let answer = self
+                .policy
+                .answer(leaf, low_word(self.registers.rcx), &self.live());
+            self.registers.rax = u64::from(answer.eax);
+            self.registers.rbx = u64::from(answer.ebx);
+            self.registers.rcx = u64::from(answer.ecx);
+            self.registers.rdx = u64::from(answer.edx);
+            self.step_to(next);
+        }
+        Served::Again
+    }
+
+    fn halt(&mut self, guest: &dyn GuestRam) -> Served {
+        match self.next_rip(guest, Intercepted::Halt) {
+            Some(next) => {
+                self.step_to(next);
+                Served::Exit(Exit::Halt)
+            }
+            None => Served::Again,
+        }
+    }
+
+    fn hypercall(&mut self, guest: &dyn GuestRam) -> Served {
+        let Some(next_rip) = self.next_rip(guest, Intercepted::Hypercall) else {
+            return Served::Again;
+        };
+        let width = self.code_width();
+        let number = match width {
+            Width::Bits64 => self.registers.rax,
+            Width::Bits32 => low(self.registers.rax),
+        };
+        self.unfinished = Unfinished::Hypercall { next_rip };
+        Served::Exit(Exit::Hypercall(Call {
+            number,
+            arguments: Self::arguments(&self.registers, width),
+            width,
+            privileged: self.is_privileged(),
+        }))
+    }
+
+    fn nested_fault(&mut self, fault: NestedFault, guest: &dyn GuestRam) -> Served {
+        let at = GuestAddr::new(fault.at);
+        let is_apic = self
+            .apic
+            .mmio_page()
+            .is_some_and(|page| page.frame() == at.frame());
+        if is_apic && !fault.in_page_walk && !fault.is_fetch && self.interrupted.is_none() {
+            return self.emulate_device(guest);
+        }
+        self.unfinished = Unfinished::Unbacked;
+        Served::Exit(Exit::Unbacked {
+            at,
+            access: if fault.is_write {
+                Access::ReadWrite
+            } else {
+                Access::Read
+            },
+        })
+    }
+
+    fn write_cr4(&mut self, from: Option<u8>, guest: &dyn GuestRam) -> Served {
+        let code = self.fetch(guest).ok();
+        let decoded = code.and_then(|code| control_access(code.bytes(), self.code_size()).ok());
+        let (next, general) = match (decoded, from) {
+            (Some(access), from) => match access.operation {
+                ControlOperation::WriteControl { control: 4, general } => (
+                    super::instruction::advanced(self.registers.rip, access.length, self.code_size()),
+                    from.unwrap_or(general),
+                ),
+                _ => return Served::Again,
+            },
+            (None, Some(general)) if self.engine.assists().next_rip => {
+                (self.engine.block().control.next_rip, general)
+            }
+            (None, _) => return Served::Again,
+        };
+        let mut value = General::whole(general).read(&self.registers);
+        if self.code_width() == Width::Bits32 {
+            value = low(value);
+        }
+        if !self.is_privileged() || !self.may_set_cr4(value) {
+            return self.refuse(Exception::GP);
+        }
+        self.engine.block_mut().change(Clean::CONTROL_REGISTERS).save.cr4 = value;
+        // A guest also writes CR4 to make the processor forget translations.
+        self.engine.flush();
+        self.step_to(next);
+        Served::Again
+    }
+
+    /// Whether CR4 may become this (SDM vol. 3 §2.5, APM vol. 2 §3.1.3).
+    fn may_set_cr4(&self, value: u64) -> bool {
+        let save = &self.engine.block().save;
+        let long = save.efer & EFER_LMA != 0;
+        let turns_on = |bit| value & bit != 0 && save.cr4 & bit == 0;
+        value & !self.policy.cr4_allowed() == 0
+            && !(long && value & CR4_PAE == 0)
+            && !(turns_on(CR4_PCIDE) && (!long || save.cr3 & 0xfff != 0))
+    }
+
+    fn set_xcr(&mut self, guest: &dyn GuestRam) -> Served {
+        let offered = self.policy.xcr0_offered();
+        if offered == 0 || self.engine.block().save.cr4 & CR4_OSXSAVE == 0 {
+            return self.refuse(Exception::InvalidOpcode);
+        }
+        let Some(next) = self.next_rip(guest, Intercepted::SetExtendedControl) else {
+            return Served::Again;
+        };
+        let value = low(self.registers.rdx) << 32 | low(self.registers.rax);
+        match set_xcr(low_word(self.registers.rcx), value, offered) {
+            Ok(value) if self.is_privileged() => {
+                self.engine.set_xcr0(value);
+                self.step_to(next);
+                Served::Again
+            }
+            _ => self.refuse(Exception::GP),
+        }
+    }
+
+    /// INVD and WBINVD: no device of a guest bypasses the caches, and INVD must not lose what others wrote.
+    fn cache_flush(&mut self, guest: &dyn GuestRam) -> Served {
+        if !self.is_privileged() {
+            return self.refuse(Exception::GP);
+        }
+        let next = self
+            .next_rip(guest, Intercepted::WriteBack)
+            .or_else(|| self.next_rip(guest, Intercepted::Invalidate));
+        if let Some(next) = next {
+            self.step_to(next);
+        }
+        Served::Again
+    }
+
+    /// An intercepted exception. The guest's own are given back to it; that there was an exit in between is all the
+    /// protection that is needed.
+    fn exception(&mut self, vector: u8, code: u32) -> Served {
+        match vector {
+            DEBUG => {
+                // DR6 already says why.
+                let block = self.engine.block_mut();
+                if block.save.dr7 & DR7_GD != 0 {
+                    block.change(Clean::DEBUG_REGISTERS).save.dr7 &= !DR7_GD;
+                }
+                self.exception = Some(Event::Exception { vector, code: None });
+                Served::Again
+            }
+            ALIGNMENT_CHECK => {
+                self.exception = Some(Event::Exception {
+                    vector,
+                    code: Some(code),
+                });
+                Served::Again
+            }
+            MACHINE_CHECK => {
+                self.engine.machine_check();
+                Served::Exit(self.unknown())
+            }
+            _ => Served::Exit(self.unknown()),
+        }
+    }
+}
+
+/// The lower half of a register, as a number.
+pub(super) fn low_word(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}

@@ -1,0 +1,493 @@
+//! SVM switched on: the processor's side of the backend, and the engine that runs a control block on it.
+//!
+//! What a guest leaves in the processor stays there until another vcpu comes (see [`super::extended_state`]): each pcpu
+//! knows whose it is. Locks: that of the pcpu, then that of an extended state; both are held with interrupts off, for
+//! a few instructions, and never while a guest runs.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+
+use raw_cpuid::CpuId;
+use spin::Mutex;
+use x86::controlregs::{Xcr0, xcr0_write};
+use x86::msr::{rdmsr, wrmsr};
+use xenvisor_core::clock::{Instant, TimeScale};
+use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup};
+use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
+use xenvisor_core::number::{DomainId, MachineAddr, Order};
+
+use super::asid::{Asids, Tag};
+use super::check::Limits;
+use super::cpu::SvmCpu;
+use super::engine::{Assists, Engine};
+use super::extended_state::{self, COMPONENTS, INITIAL_XCR0};
+use super::instructions;
+use super::page::Page;
+use super::permission_map::{MSR_MAP_BYTES, PORT_MAP_BYTES, fill_msr_map, fill_port_map};
+use super::vmcb::{Clean, Vmcb};
+use super::world_switch;
+use crate::guest::cpuid::{Leaf, Offers};
+use crate::second_stage::npt::Npt;
+
+const EFER: u32 = 0xc000_0080;
+const EFER_SVME: u64 = 1 << 12;
+const VM_CR: u32 = 0xc001_0114;
+/// VM_CR: firmware has switched SVM off.
+const VM_CR_SVMDIS: u64 = 1 << 4;
+const VM_HSAVE_PA: u32 = 0xc001_0117;
+const TSC_AUX: u32 = 0xc000_0103;
+const PRED_CMD: u32 = 0x49;
+const PATCH_LEVEL: u32 = 0x8b;
+/// TLB_CONTROL: flush everything.
+const FLUSH_ALL: u8 = 1;
+
+/// What the backend needs of the host around it.
+pub trait Host: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Instant;
+    /// How the time-stamp counter becomes time.
+    fn time_scale(&self) -> TimeScale;
+    /// Makes an interrupt come at `until`, if it has not been asked for an earlier one since the last.
+    fn wake_at(&self, until: Instant);
+    /// A line for the log.
+    fn log(&self, level: Level, domain: DomainId, line: fmt::Arguments<'_>);
+}
+
+/// Why there is no SVM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoSvm {
+    /// The processor has none.
+    NotThere,
+    /// Firmware has switched it off.
+    SwitchedOff,
+    /// It has no nested paging.
+    NoNestedPaging,
+    /// No frames for its structures.
+    OutOfFrames,
+}
+
+impl From<OutOfFrames> for NoSvm {
+    fn from(_: OutOfFrames) -> Self {
+        Self::OutOfFrames
+    }
+}
+
+impl fmt::Display for NoSvm {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::NotThere => "the processor has no SVM",
+            Self::SwitchedOff => "firmware has switched SVM off",
+            Self::NoNestedPaging => "the processor's SVM has no nested paging",
+            Self::OutOfFrames => "no memory for SVM's structures",
+        })
+    }
+}
+
+/// SVM on this machine.
+pub struct Svm {
+    host: Box<dyn Host>,
+    limits: Limits,
+    assists: Assists,
+    huge_pages: bool,
+    has_xsave: bool,
+    has_tsc_aux: bool,
+    leaks_x87_pointers: bool,
+    microcode: u64,
+    /// Components of XCR0 that are switched; 0 without XSAVE.
+    components: u64,
+    port_map: MachineAddr,
+    msr_map: MachineAddr,
+    pcpu: Mutex<Pcpu>,
+}
+
+/// What one processor keeps for its guests.
+struct Pcpu {
+    /// What VMSAVE stored of the host.
+    host_block: Page<Vmcb>,
+    /// Where VMRUN stores the rest of the host.
+    _host_save_area: Page<[u8; 4096]>,
+    asids: Asids,
+    /// Whose extended state is in the processor.
+    resident: Option<Arc<Mutex<Extended>>>,
+}
+
+/// A guest's extended state: in `area`, or in the processor if it is resident.
+struct Extended {
+    area: Page<[u8; extended_state::AREA_BYTES]>,
+    breakpoints: [u64; 4],
+    xcr0: u64,
+    tsc_aux: u32,
+}
+
+impl Svm {
+    /// Switches SVM on for the running processor.
+    ///
+    /// # Errors
+    /// When there is none that can be used.
+    pub fn enable(
+        host: Box<dyn Host>,
+        memory: &Arc<dyn MachineMemory>,
+        frames: &Arc<Frames>,
+    ) -> Result<Self, NoSvm> {
+        let cpuid = CpuId::new();
+        let extended = cpuid
+            .get_extended_processor_and_feature_identifiers()
+            .ok_or(NoSvm::NotThere)?;
+        if !extended.has_svm() {
+            return Err(NoSvm::NotThere);
+        }
+        let svm = cpuid.get_svm_info().ok_or(NoSvm::NotThere)?;
+        if !svm.has_nested_paging() {
+            return Err(NoSvm::NoNestedPaging);
+        }
+        // SAFETY: a processor with SVM has VM_CR.
+        if unsafe { rdmsr(VM_CR) } & VM_CR_SVMDIS != 0 {
+            return Err(NoSvm::SwitchedOff);
+        }
+        let sizes = cpuid.get_processor_capacity_feature_info();
+        let has_xsave = cpuid.get_feature_info().is_some_and(|info| info.has_xsave());
+        let asids = svm.supported_asids();
+        let host_block = Page::<Vmcb>::new(frames)?;
+        let host_save_area = Page::new(frames)?;
+        // SAFETY: the processor has SVM; EFER.SVME changes nothing for the host but to allow the instructions of this
+        // backend. The host save area and the block are pages of ours that live as long as this object, which is for
+        // ever once it is returned; the host's segments are loaded, so what VMSAVE stores is what guests must find on
+        // the way out.
+        unsafe {
+            wrmsr(EFER, rdmsr(EFER) | EFER_SVME);
+            wrmsr(VM_HSAVE_PA, host_save_area.address().raw());
+            instructions::vmsave(host_block.address().raw());
+        }
+        Ok(Self {
+            host,
+            limits: Limits {
+                address_bits: sizes.as_ref().map_or(36, |sizes| sizes.physical_address_bits()),
+                asids,
+                cr4: u64::MAX,
+            },
+            assists: Assists {
+                next_rip: svm.has_nrip(),
+                decode: svm.has_decode_assists(),
+            },
+            huge_pages: extended.has_1gib_pages(),
+            has_xsave,
+            has_tsc_aux: extended.has_rdtscp(),
+            leaks_x87_pointers: !sizes
+                .as_ref()
+                .is_some_and(|sizes| sizes.has_restore_fp_error_ptrs()),
+            // SAFETY: AMD's processors have this MSR.
+            microcode: unsafe { rdmsr(PATCH_LEVEL) },
+            components: if has_xsave {
+                host_components() & COMPONENTS
+            } else {
+                0
+            },
+            port_map: permission_map(memory, frames, PORT_MAP_BYTES, fill_port_map)?,
+            msr_map: permission_map(memory, frames, MSR_MAP_BYTES, fill_msr_map)?,
+            pcpu: Mutex::new(Pcpu {
+                host_block,
+                _host_save_area: host_save_area,
+                asids: Asids::new(asids),
+                resident: None,
+            }),
+        })
+    }
+
+    /// The format of second stages.
+    #[must_use]
+    pub const fn second_stage_format(&self) -> Npt {
+        Npt {
+            huge_pages: self.huge_pages,
+        }
+    }
+
+    /// What guests can be offered by CPUID.
+    #[must_use]
+    pub const fn offers(&self, vcpus: u32) -> Offers {
+        Offers {
+            xcr0: self.components,
+            xsaves: false,
+            speculation_control: false,
+            invpcid: true,
+            tsc_aux: self.has_tsc_aux,
+            vcpus,
+        }
+    }
+
+    /// A vcpu that has not started.
+    ///
+    /// # Errors
+    /// When there is no frame for its structures.
+    pub fn new_vcpu(self: &Arc<Self>, setup: &VcpuSetup<'_>) -> Result<SvmCpu, OutOfFrames> {
+        let mut extended = Extended {
+            area: Page::new(setup.frames)?,
+            breakpoints: [0; 4],
+            xcr0: INITIAL_XCR0,
+            tsc_aux: 0,
+        };
+        extended_state::reset(extended.area.get_mut());
+        let mut block = Page::<Vmcb>::new(setup.frames)?;
+        let control = &mut block.get_mut().control;
+        control.port_map = self.port_map.raw();
+        control.msr_map = self.msr_map.raw();
+        control.nested_paging = 1;
+        control.nested_root = setup.root.address().map_or(0, MachineAddr::raw);
+        let engine = Hardware {
+            svm: Arc::clone(self),
+            domain: setup.domain,
+            block,
+            extended: Arc::new(Mutex::new(extended)),
+            tag: None,
+        };
+        Ok(SvmCpu::of(
+            Box::new(engine),
+            setup.domain,
+            setup.vcpu,
+            &host_cpuid,
+            &self.offers(1),
+        ))
+    }
+
+    /// Makes the processor hold this extended state; says whether another one had to go.
+    fn make_resident(&self, pcpu: &mut Pcpu, extended: &Arc<Mutex<Extended>>) -> bool {
+        if pcpu
+            .resident
+            .as_ref()
+            .is_some_and(|now| Arc::ptr_eq(now, extended))
+        {
+            return false;
+        }
+        if let Some(old) = pcpu.resident.take() {
+            self.save(&mut old.lock());
+        }
+        self.load(&extended.lock());
+        pcpu.resident = Some(Arc::clone(extended));
+        true
+    }
+
+    fn save(&self, extended: &mut Extended) {
+        // SAFETY: privilege level 0; the host has CR4.OSFXSR, CR4.OSXSAVE where there is XSAVE, and neither CR0.TS nor
+        // CR0.EM (see `host::features`). The components fit the area, and all of them are enabled meanwhile, so that
+        // what the guest has hidden from itself is kept too.
+        unsafe {
+            extended.breakpoints = instructions::read_breakpoints();
+            if self.has_xsave {
+                xcr0_write(Xcr0::from_bits_truncate(self.components));
+                instructions::xsave(extended.area.get_mut());
+            } else {
+                instructions::fxsave(extended.area.get_mut());
+            }
+        }
+    }
+
+    fn load(&self, extended: &Extended) {
+        // SAFETY: as in `save`; the area is an initial state or what `save` stored. The guest's XCR0 has been checked
+        // against the components. The host's DR7 enables no breakpoint.
+        unsafe {
+            instructions::write_breakpoints(extended.breakpoints);
+            if self.leaks_x87_pointers {
+                instructions::forget_x87_pointers();
+            }
+            if self.has_xsave {
+                xcr0_write(Xcr0::from_bits_truncate(self.components));
+                instructions::xrstor(extended.area.get());
+                xcr0_write(Xcr0::from_bits_truncate(extended.xcr0));
+            } else {
+                instructions::fxrstor(extended.area.get());
+            }
+            if self.has_tsc_aux {
+                wrmsr(TSC_AUX, u64::from(extended.tsc_aux));
+            }
+        }
+    }
+}
+
+/// CPUID of the running processor.
+fn host_cpuid(leaf: u32, subleaf: u32) -> Leaf {
+    let result = raw_cpuid::cpuid!(leaf, subleaf);
+    Leaf {
+        eax: result.eax,
+        ebx: result.ebx,
+        ecx: result.ecx,
+        edx: result.edx,
+    }
+}
+
+/// The components of XCR0 that the processor has (CPUID leaf 0xd).
+fn host_components() -> u64 {
+    let leaf = host_cpuid(0xd, 0);
+    u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
+}
+
+/// Frames with a permission map in them; they are kept for ever.
+fn permission_map(
+    memory: &Arc<dyn MachineMemory>,
+    frames: &Arc<Frames>,
+    bytes: usize,
+    fill: fn(&mut [u8]),
+) -> Result<MachineAddr, OutOfFrames> {
+    let order = Order::new(2).unwrap_or_default();
+    let block = frames.allocate_zeroed(Owner::Hypervisor, order)?;
+    let at = block.mfn().address().ok_or(OutOfFrames { order })?;
+    let mut map = alloc::vec![0; bytes];
+    fill(&mut map);
+    memory.write(at, &map);
+    block.keep();
+    Ok(at)
+}
+
+/// One vcpu's control block and extended state on this machine.
+struct Hardware {
+    svm: Arc<Svm>,
+    domain: DomainId,
+    block: Page<Vmcb>,
+    extended: Arc<Mutex<Extended>>,
+    tag: Option<Tag>,
+}
+
+impl Engine for Hardware {
+    fn block(&self) -> &Vmcb {
+        self.block.get()
+    }
+
+    fn block_mut(&mut self) -> &mut Vmcb {
+        self.block.get_mut()
+    }
+
+    fn enter(&mut self, registers: &mut Registers) {
+        let mut pcpu = self.svm.pcpu.lock();
+        let block = self.block.get_mut();
+        if self.svm.make_resident(&mut pcpu, &self.extended) {
+            block.forget();
+        }
+        block.control.tlb_control = 0;
+        if !self.tag.is_some_and(|tag| pcpu.asids.is_current(tag)) {
+            let fresh = pcpu.asids.fresh();
+            self.tag = Some(fresh.tag);
+            block.change(Clean::ASID).control.asid = fresh.tag.asid;
+            if fresh.flush_all {
+                block.control.tlb_control = FLUSH_ALL;
+            }
+        }
+        let host = pcpu.host_block.address().raw();
+        drop(pcpu);
+        // SAFETY: SVM was enabled on this processor before the first vcpu was made; the host runs its vcpu loops with
+        // interrupts off. The guest's block is ours alone; its nested tables, port and MSR maps were put there by
+        // `new_vcpu`, its intercepts by `SvmCpu`, so that the guest reaches its own memory and nothing else. The host's
+        // block holds what VMSAVE stored in `enable`. `registers` is a reference.
+        unsafe { world_switch::enter(registers, self.block.address().raw(), host) };
+        self.block.get_mut().seen();
+    }
+
+    fn now(&self) -> Instant {
+        self.svm.host.now()
+    }
+
+    fn ticks(&self) -> u64 {
+        // SAFETY: the instruction exists on every processor with SVM, and changes nothing.
+        unsafe { x86::time::rdtsc() }
+    }
+
+    fn time_scale(&self) -> TimeScale {
+        self.svm.host.time_scale()
+    }
+
+    fn wake_at(&self, until: Instant) {
+        self.svm.host.wake_at(until);
+    }
+
+    fn take_interrupts(&self) {
+        // SAFETY: the host's gates are loaded, and no lock is held that a handler takes.
+        unsafe { instructions::take_interrupts() };
+    }
+
+    fn machine_check(&self) {
+        // SAFETY: the host's gates are loaded.
+        unsafe { instructions::machine_check() };
+    }
+
+    fn flush(&mut self) {
+        self.tag = None;
+    }
+
+    fn reset_extended_state(&mut self) {
+        let mut pcpu = self.svm.pcpu.lock();
+        if pcpu
+            .resident
+            .as_ref()
+            .is_some_and(|now| Arc::ptr_eq(now, &self.extended))
+        {
+            // What the processor holds is worth nothing now; the next entry loads the new state.
+            pcpu.resident = None;
+        }
+        let mut extended = self.extended.lock();
+        extended_state::reset(extended.area.get_mut());
+        extended.breakpoints = [0; 4];
+        extended.xcr0 = INITIAL_XCR0;
+        extended.tsc_aux = 0;
+    }
+
+    fn xcr0(&self) -> u64 {
+        self.extended.lock().xcr0
+    }
+
+    fn set_xcr0(&mut self, value: u64) {
+        let mut pcpu = self.svm.pcpu.lock();
+        self.svm.make_resident(&mut pcpu, &self.extended);
+        self.extended.lock().xcr0 = value;
+        if self.svm.has_xsave {
+            // SAFETY: the value consists of components that the processor has and the host switches; the host itself
+            // uses none.
+            unsafe { xcr0_write(Xcr0::from_bits_truncate(value)) };
+        }
+    }
+
+    fn tsc_aux(&self) -> u32 {
+        self.extended.lock().tsc_aux
+    }
+
+    fn set_tsc_aux(&mut self, value: u32) {
+        let mut pcpu = self.svm.pcpu.lock();
+        self.svm.make_resident(&mut pcpu, &self.extended);
+        self.extended.lock().tsc_aux = value;
+        if self.svm.has_tsc_aux {
+            // SAFETY: the MSR exists, and the host does not use it.
+            unsafe { wrmsr(TSC_AUX, u64::from(value)) };
+        }
+    }
+
+    fn prediction_barrier(&self) {
+        // SAFETY: only asked for where CPUID shows the guest the barrier, which it does only where the processor has it.
+        unsafe { wrmsr(PRED_CMD, 1) };
+    }
+
+    fn microcode(&self) -> u64 {
+        self.svm.microcode
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.svm.limits
+    }
+
+    fn assists(&self) -> Assists {
+        self.svm.assists
+    }
+
+    fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        self.svm.host.log(level, self.domain, line);
+    }
+}
+
+impl Drop for Hardware {
+    fn drop(&mut self) {
+        let mut pcpu = self.svm.pcpu.lock();
+        if pcpu
+            .resident
+            .as_ref()
+            .is_some_and(|now| Arc::ptr_eq(now, &self.extended))
+        {
+            pcpu.resident = None;
+        }
+    }
+}
