@@ -64,6 +64,12 @@ impl Hypervisor {
         self.domains.lock().clone()
     }
 
+    /// The numbers of all domains, lowest first.
+    #[must_use]
+    pub fn domain_ids(&self) -> Vec<DomainId> {
+        self.domains.lock().iter().map(|domain| domain.id).collect()
+    }
+
     /// Lists a domain that has been built.
     ///
     /// # Errors

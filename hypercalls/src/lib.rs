@@ -18,6 +18,7 @@ pub mod errno;
 pub mod event_channel_op;
 pub mod exit;
 pub mod hvm_op;
+pub mod launch;
 pub mod multicall;
 pub mod run;
 pub mod sched_op;

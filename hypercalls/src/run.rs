@@ -37,7 +37,7 @@ const NAP_NS: u64 = 1_000_000_000;
 pub fn run(
     hypervisor: &Hypervisor,
     pcpu: PcpuId,
-    ended: &mut dyn FnMut(&Hypervisor, &Arc<Domain>, Reason) -> GoOn,
+    ended: &mut dyn FnMut(&Hypervisor, Arc<Domain>, Reason) -> GoOn,
 ) {
     loop {
         if hypervisor.queues.takes_attention() && bury(hypervisor, ended) == GoOn::No {
@@ -58,12 +58,14 @@ pub fn run(
 }
 
 /// Tells the owner of each domain that has shut down since.
-fn bury(hypervisor: &Hypervisor, ended: &mut dyn FnMut(&Hypervisor, &Arc<Domain>, Reason) -> GoOn) -> GoOn {
+fn bury(hypervisor: &Hypervisor, ended: &mut dyn FnMut(&Hypervisor, Arc<Domain>, Reason) -> GoOn) -> GoOn {
     let mut go_on = GoOn::Yes;
-    for domain in hypervisor.domains() {
+    // By number, one at a time: whoever is told holds the last hold on the domain.
+    for id in hypervisor.domain_ids() {
+        let Some(domain) = hypervisor.domain(id) else { continue };
         let life = *domain.life.lock();
         if let Life::ShutDown(reason) = life
-            && ended(hypervisor, &domain, reason) == GoOn::No
+            && ended(hypervisor, domain, reason) == GoOn::No
         {
             go_on = GoOn::No;
         }

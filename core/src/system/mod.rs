@@ -85,6 +85,12 @@ impl System {
         &self.guests
     }
 
+    /// The names by which the guests are known, in order.
+    #[must_use]
+    pub fn ids(&self) -> Vec<GuestId> {
+        (1..=self.guests.len()).map(GuestId::new).collect()
+    }
+
     /// Applies what the command line says about guests: `guest.NAME.memory=512M`, `guest.NAME.vcpus=2`,
     /// `guest.NAME.cmdline="console=hvc0 quiet"`.
     ///
