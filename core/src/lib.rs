@@ -19,6 +19,7 @@ pub mod build;
 pub mod clock;
 pub mod domain;
 pub mod event;
+pub mod grant;
 pub mod hypervisor;
 pub mod lock;
 pub mod machine;

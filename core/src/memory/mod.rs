@@ -7,4 +7,5 @@ pub mod frames;
 pub mod guest;
 pub mod guest_page;
 pub mod leaving;
+pub mod records;
 pub mod room;

@@ -1,0 +1,210 @@
+//! Mapping what another domain granted, and giving the mapping up.
+//!
+//! Mapping: a handle is reserved, the offer pinned, the frame mapped, the handle filled; each step is taken back if a
+//! later one fails. Giving up: the receipt is taken, the frame unmapped, *flushed*, and only then is the offer unpinned
+//! and the handle free: the granter learns that its frame is no longer used when that is true.
+
+use super::handles::{Handles, Mapping};
+use super::pin::{PinError, Pinned, Purpose, Use};
+use super::table::GrantTable;
+use crate::lock::Ranked;
+use crate::machine::Access;
+use crate::memory::domain_memory::{DomainMemory, PlaceError};
+use crate::memory::leaving::Leaving;
+use crate::number::{Gfn, GrantHandle, GrantRef};
+
+/// One side of a grant: a domain, as far as grants go.
+#[derive(Clone, Copy)]
+pub struct Party<'a> {
+    /// Its memory.
+    pub memory: &'a DomainMemory,
+    /// Its offers.
+    pub table: &'a Ranked<GrantTable>,
+    /// Its receipts.
+    pub handles: &'a Ranked<Handles>,
+}
+
+/// A mapping that is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapRequest {
+    /// Which offer.
+    pub reference: GrantRef,
+    /// Where the grantee wants it.
+    pub at: Gfn,
+    /// Whether it wants to write.
+    pub access: Access,
+}
+
+/// Maps an offer of `granter` into the memory of `grantee`. Both may be the same domain.
+///
+/// # Errors
+/// Nothing has changed then.
+pub fn map(
+    grantee: Party<'_>,
+    granter: Party<'_>,
+    request: &MapRequest,
+    leaving: &mut Leaving<'_>,
+) -> Result<GrantHandle, MapError> {
+    let handle = Slot::reserve(grantee.handles)?;
+    let wanted = Use {
+        reference: request.reference,
+        grantee: grantee.memory.owner(),
+        access: request.access,
+        purpose: Purpose::Map,
+    };
+    let pin = Pin::take(granter, wanted)?;
+    let mfn = pin.pinned.mfn;
+    grantee
+        .memory
+        .map_grant(request.at, mfn, request.access, leaving)?;
+    let mapping = Mapping {
+        granter: granter.memory.owner(),
+        edition: pin.edition,
+        reference: request.reference,
+        mfn,
+        at: request.at,
+        access: request.access,
+    };
+    pin.keep();
+    Ok(handle.fill(&mapping))
+}
+
+/// Unmaps what a receipt stands for. `at` is where the grantee believes it to be. The reference of the frame goes to
+/// `leaving`; once that has settled, [`finish`] ends the use.
+///
+/// # Errors
+/// Nothing has changed then.
+pub fn unmap(
+    grantee: Party<'_>,
+    handle: GrantHandle,
+    at: Gfn,
+    leaving: &mut Leaving<'_>,
+) -> Result<Mapping, UnmapError> {
+    let mapping = grantee
+        .handles
+        .lock()
+        .take(handle)
+        .ok_or(UnmapError::NoSuchHandle(handle))?;
+    let there = mapping.at == at
+        && grantee
+            .memory
+            .unmap_grant(at, mapping.mfn, mapping.access, leaving)
+            .is_ok();
+    if there {
+        Ok(mapping)
+    } else {
+        grantee.handles.lock().restore(handle);
+        Err(UnmapError::NotThere(at))
+    }
+}
+
+/// Ends the use that a receipt stood for, after its frame was unmapped and flushed. `granter` is the domain with that
+/// number now, if there is one.
+pub fn finish(
+    grantee: Party<'_>,
+    handle: GrantHandle,
+    mapping: &Mapping,
+    granter: Option<&Ranked<GrantTable>>,
+) {
+    if let Some(table) = granter {
+        let mut table = table.lock();
+        if table.edition() == mapping.edition {
+            table.unpin(mapping.reference, mapping.access);
+        }
+    }
+    grantee.handles.lock().release(handle);
+}
+
+/// A reserved handle; freed unless it is filled.
+struct Slot<'a> {
+    handles: &'a Ranked<Handles>,
+    handle: GrantHandle,
+}
+
+impl<'a> Slot<'a> {
+    fn reserve(handles: &'a Ranked<Handles>) -> Result<Self, MapError> {
+        let handle = handles.lock().reserve().map_err(|_| MapError::NoHandle)?;
+        Ok(Self { handles, handle })
+    }
+
+    fn fill(self, mapping: &Mapping) -> GrantHandle {
+        self.handles.lock().fill(self.handle, mapping);
+        let handle = self.handle;
+        core::mem::forget(self);
+        handle
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.handles.lock().release(self.handle);
+    }
+}
+
+/// A pinned offer with its frame; both are given back unless kept.
+pub(super) struct Pin<'a> {
+    granter: Party<'a>,
+    wanted: Use,
+    edition: u64,
+    pub(super) pinned: Pinned,
+}
+
+impl<'a> Pin<'a> {
+    pub(super) fn take(granter: Party<'a>, wanted: Use) -> Result<Self, PinError> {
+        let mut table = granter.table.lock();
+        let pinned = table.pin(granter.memory, wanted)?;
+        Ok(Self {
+            granter,
+            wanted,
+            edition: table.edition(),
+            pinned,
+        })
+    }
+
+    fn keep(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // It was never mapped, or only copied: no processor has cached anything.
+        self.granter.memory.frames().release(self.pinned.mfn);
+        self.granter
+            .table
+            .lock()
+            .unpin(self.wanted.reference, self.wanted.access);
+    }
+}
+
+/// Why an offer was not mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MapError {
+    /// The grantee has no handle left.
+    NoHandle,
+    /// The offer cannot be used.
+    Pin(PinError),
+    /// It cannot be where the grantee wants it.
+    Place(PlaceError),
+}
+
+impl From<PinError> for MapError {
+    fn from(error: PinError) -> Self {
+        Self::Pin(error)
+    }
+}
+
+impl From<PlaceError> for MapError {
+    fn from(error: PlaceError) -> Self {
+        Self::Place(error)
+    }
+}
+
+/// Why a mapping was not given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnmapError {
+    /// It is no live receipt of this domain.
+    NoSuchHandle(GrantHandle),
+    /// Its frame is not mapped there.
+    NotThere(Gfn),
+}
