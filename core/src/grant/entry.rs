@@ -194,7 +194,8 @@ mod tests {
 
     fn v2(entry: impl IntoBytes + zerocopy::Immutable) -> Offer {
         let mut words = [0_u64; 2];
-        words.as_mut_bytes().copy_from_slice(entry.as_bytes());
+        let bytes = entry.as_bytes();
+        words.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
         decode(Version::V2, words)
     }
 
@@ -251,9 +252,8 @@ mod tests {
         let transitive = abi::EntryV2Transitive {
             header: header(abi::GTF_transitive),
             trans_domid: 3,
-            padding0: 0xffff,
+            padding: 0xffff,
             gref: 77,
-            padding1: u32::MAX,
         };
         let expected = Offer::Transitive {
             grantee: DomainId::new(9),
