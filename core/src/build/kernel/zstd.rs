@@ -11,8 +11,9 @@ use ruzstd::io::{Error, ErrorKind, Read, Write};
 use super::payload::{HISTORY_MAX, Output};
 use super::{Corruption, KernelError};
 
-/// What the library allocates beside its ring of history: tables, literals, sequences.
-const SCRATCH_BYTES: usize = 1 << 20;
+/// The most that the library allocates beside its ring of history: tables, the literals and the sequences of a
+/// block, and their predecessors while they grow.
+const SCRATCH_BYTES: usize = 6 << 20;
 
 /// Decodes one frame, which must be all of `stream`.
 pub(super) fn decode(stream: &[u8], out: &mut Output<'_>) -> Result<(), KernelError> {
@@ -20,7 +21,8 @@ pub(super) fn decode(stream: &[u8], out: &mut Output<'_>) -> Result<(), KernelEr
     out.probe(ring_bytes(source.window))?;
     out.probe(SCRATCH_BYTES)?;
     let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size(HISTORY_MAX);
+    // So that no header gets it to allocate more than was asked for.
+    decoder.set_max_window_size(source.window as u64);
     // The first initialisation learns the window; the second reserves all of it at once, where the decoder
     // would otherwise grow it by doubling and need half as much again while it copies.
     for _ in 0..2 {
@@ -85,8 +87,8 @@ impl<'s> Source<'s> {
         };
         let content = out.expected();
         if flags & SINGLE_SEGMENT != 0 {
-            // The library sizes its ring by the frame's own content size, which it reads later; that it
-            // agrees with the payload's is checked by the window limit.
+            // Such a frame's window is its content, whose size the library reads from the frame itself; one
+            // that exceeds what the payload says is refused for its window.
             let window = usize::try_from(content.min(HISTORY_MAX)).unwrap_or(usize::MAX);
             return Ok(Self {
                 bytes,
