@@ -20,6 +20,11 @@ pub enum KernelError {
         /// How many bytes it has.
         length: u64,
     },
+    /// A bzImage's payload decodes to something that is no ELF file.
+    PayloadNotElf {
+        /// What that starts with.
+        start: [u8; 4],
+    },
     /// A part of the file reaches past its end.
     Truncated {
         /// Which part.
@@ -271,6 +276,10 @@ impl fmt::Display for KernelError {
             Self::Unrecognised { start, length } => write!(
                 out,
                 "neither an ELF file nor a bzImage: it has {length} bytes and starts with {start:02x?}"
+            ),
+            Self::PayloadNotElf { start } => write!(
+                out,
+                "its payload decodes to something that is no ELF file: it starts with {start:02x?}"
             ),
             Self::Truncated { part, needed, found } => {
                 write!(

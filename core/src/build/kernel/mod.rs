@@ -53,7 +53,10 @@ pub fn load(file: &[u8], extents: &[Extent], ram: &mut dyn GuestRam) -> Result<K
     if bzimage::recognise(file) {
         let payload = bzimage::payload(file)?;
         let format = Format::recognise(payload)?;
-        payload::unpack(payload, &mut loader)?;
+        payload::unpack(payload, &mut loader).map_err(|error| match error {
+            KernelError::Unrecognised { start, .. } => KernelError::PayloadNotElf { start },
+            other => other,
+        })?;
         return loader.finish(Some(format));
     }
     Err(KernelError::Unrecognised {

@@ -317,6 +317,24 @@ fn a_payload_that_lies_about_its_size_is_refused() {
     }
 }
 
+#[test]
+fn a_payload_that_holds_no_elf_file_is_told_apart_from_a_file_that_is_no_kernel() {
+    let text = b"What is this doing in a kernel?";
+    // One block of one sequence: literals only.
+    let mut block = std::vec![0xf0, text.len() as u8 - 15];
+    block.extend(text);
+    let parts: [&[u8]; 4] = [
+        &[0x02, 0x21, 0x4c, 0x18],
+        &(block.len() as u32).to_le_bytes(),
+        &block,
+        &(text.len() as u32).to_le_bytes(),
+    ];
+    assert_eq!(
+        refusal(&bzimage(&parts.concat())),
+        KernelError::PayloadNotElf { start: *b"What" }
+    );
+}
+
 /// Numbers that look random and are the same each time.
 struct Numbers(u64);
 
