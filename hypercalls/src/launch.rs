@@ -54,7 +54,11 @@ pub fn launch(
     }
     if alive > 0 {
         run(&hypervisor, PcpuId::new(0), &mut |hypervisor, domain, reason| {
-            let guest = ids.iter().zip(&guests).find(|(id, _)| id.domain() == domain.id).map(|(_, guest)| guest);
+            let guest = ids
+                .iter()
+                .zip(&guests)
+                .find(|(id, _)| id.domain() == domain.id)
+                .map(|(_, guest)| guest);
             if after(hypervisor, domain, reason, guest, &ended) == AfterEnd::Destroy {
                 alive = alive.saturating_sub(1);
             }
@@ -70,12 +74,22 @@ fn start(hypervisor: &Hypervisor, id: xenvisor_core::number::DomainId, guest: &G
     hypervisor.log(
         Level::Info,
         Some(id),
-        format_args!("{}: {} MiB, {} vcpus, kernel {:?}", guest.name, guest.memory >> 20, guest.vcpus, guest.kernel),
+        format_args!(
+            "{}: {} MiB, {} vcpus, kernel {:?}",
+            guest.name,
+            guest.memory >> 20,
+            guest.vcpus,
+            guest.kernel
+        ),
     );
     match create(hypervisor, id, guest) {
         Ok(domain) => Some(domain),
         Err(error) => {
-            hypervisor.log(Level::Error, Some(id), format_args!("{} was not started: {error}", guest.name));
+            hypervisor.log(
+                Level::Error,
+                Some(id),
+                format_args!("{} was not started: {error}", guest.name),
+            );
             let line = alloc::format!("xenvisor: guest `{}` was not started: {error}\r\n", guest.name);
             hypervisor.machine.console_write(line.as_bytes());
             None
@@ -95,7 +109,11 @@ fn after(
     let id = domain.id;
     let badly = matches!(reason, Reason::Crash | Reason::Watchdog | Reason::Other(_));
     let level = if badly { Level::Error } else { Level::Info };
-    hypervisor.log(level, Some(id), format_args!("{} has ended: {reason:?}", domain.name));
+    hypervisor.log(
+        level,
+        Some(id),
+        format_args!("{} has ended: {reason:?}", domain.name),
+    );
     destroy(hypervisor, &domain);
     drop(domain);
     let wants_more = matches!(reason, Reason::Reboot | Reason::SoftReset);
@@ -104,5 +122,9 @@ fn after(
     if badly || restarted == Some(false) {
         *ended.lock() = Ended::Badly;
     }
-    if restarted == Some(true) { AfterEnd::Restart } else { AfterEnd::Destroy }
+    if restarted == Some(true) {
+        AfterEnd::Restart
+    } else {
+        AfterEnd::Destroy
+    }
 }

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering;
 use xenvisor_core::clock::Instant;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::domain::life::{Life, Reason};
-use xenvisor_core::event::Virq;
+use xenvisor_core::event::{Virq, stop_poll};
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::number::{PcpuId, Vector};
 use xenvisor_core::sched::{Slice, VcpuKey};
@@ -62,7 +62,9 @@ fn bury(hypervisor: &Hypervisor, ended: &mut dyn FnMut(&Hypervisor, Arc<Domain>,
     let mut go_on = GoOn::Yes;
     // By number, one at a time: whoever is told holds the last hold on the domain.
     for id in hypervisor.domain_ids() {
-        let Some(domain) = hypervisor.domain(id) else { continue };
+        let Some(domain) = hypervisor.domain(id) else {
+            continue;
+        };
         let life = *domain.life.lock();
         if let Life::ShutDown(reason) = life
             && ended(hypervisor, domain, reason) == GoOn::No
@@ -118,6 +120,7 @@ fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, key: VcpuKey, slice: Slice) {
         if processor.wait != Wait::No && !woken(&domain, vcpu, &mut processor) {
             return block(&domain, vcpu, &processor, now);
         }
+        end_poll(&domain, vcpu, &mut processor);
         processor.wait = Wait::No;
         let until = vcpu.timers.lock().next().map_or(end, |next| next.min(end));
         let exit = processor.cpu.run(&domain.guest_memory(), until);
@@ -143,9 +146,8 @@ fn fire(domain: &Arc<Domain>, vcpu: &Vcpu, processor: &mut Processor, now: Insta
     if fired.timer {
         domain.raise_virq(vcpu, Virq::TIMER);
     }
-    if fired.poll && processor.wait == Wait::Poll {
-        processor.wait = Wait::No;
-        processor.cpu.registers().rax = 0;
+    if fired.poll {
+        end_poll(domain, vcpu, processor);
     }
 }
 
@@ -167,9 +169,11 @@ fn read_mail(domain: &Domain, vcpu: &Vcpu, processor: &mut Processor) {
             }
         }
     }
-    if news.contains(News::POLL) && processor.wait == Wait::Poll {
-        processor.wait = Wait::No;
+    // Whatever wakes a vcpu ends its poll, as under Xen: the guest looks for itself what there is.
+    if news.intersects(News::POLL | News::UPCALL) {
+        end_poll(domain, vcpu, processor);
     }
+    let cpu = &mut processor.cpu;
     // An upcall through the vcpu's own vector is an edge; the domain's common vector is a level.
     let own = vcpu.upcall_vector.load(Ordering::Acquire);
     let pending = (own == 0 && domain.upcall_vector().is_some() || news.contains(News::UPCALL))
@@ -184,13 +188,22 @@ fn read_mail(domain: &Domain, vcpu: &Vcpu, processor: &mut Processor) {
     }
 }
 
+/// A poll is over: the vcpu waits for no port and no deadline.
+fn end_poll(domain: &Domain, vcpu: &Vcpu, processor: &mut Processor) {
+    if processor.wait == Wait::Poll {
+        processor.wait = Wait::No;
+        vcpu.timers.lock().poll = None;
+        stop_poll(domain, vcpu.key.vcpu);
+    }
+}
+
 /// Whether what the vcpu waits for is there.
 fn woken(domain: &Domain, vcpu: &Vcpu, processor: &mut Processor) -> bool {
     match processor.wait {
         Wait::No => true,
         Wait::Interrupt => processor.cpu.interruptible_and_pending(),
         Wait::Event => processor.cpu.interruptible_and_pending() || domain.upcall_pending(vcpu),
-        Wait::Poll => false,
+        Wait::Poll => processor.cpu.interruptible_and_pending(),
     }
 }
 

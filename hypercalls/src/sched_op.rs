@@ -1,5 +1,7 @@
 //! `sched_op`: a guest gives up its processor, or itself. Public header `sched.h`.
 
+mod poll;
+
 use xenvisor_abi::sched as abi;
 use xenvisor_core::domain::life::Reason;
 use xenvisor_core::machine::{Call, Level};
@@ -22,6 +24,7 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::SCHEDOP_yield           => Ok(Answer::Then(0, After::Yield)),
         abi::SCHEDOP_block           => Ok(Answer::Then(0, After::Block)),
         abi::SCHEDOP_shutdown        => shutdown(cx, at),
+        abi::SCHEDOP_poll            => poll::poll(cx, at),
         abi::SCHEDOP_shutdown_code   => shutdown_code(cx, at),
         abi::SCHEDOP_remote_shutdown => remote_shutdown(cx, at),
         abi::SCHEDOP_pin_override    => pin_override(cx),
