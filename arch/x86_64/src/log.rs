@@ -99,8 +99,13 @@ mod port {
             .store(u16::from(answer) == DEBUG_PORT, Ordering::Release);
     }
 
+    /// Whether there is one: only emulators have it.
+    pub(crate) fn debug_port() -> bool {
+        PORT.there.load(Ordering::Acquire)
+    }
+
     fn send(bytes: &[u8]) {
-        if !PORT.there.load(Ordering::Acquire) {
+        if !debug_port() {
             return;
         }
         // SAFETY: writes `bytes`, which are readable for their length, to a debug port that answered.
@@ -160,7 +165,7 @@ mod port {
 }
 
 #[cfg(target_os = "none")]
-pub(crate) use port::initialise;
+pub(crate) use port::{debug_port, initialise};
 
 #[cfg(test)]
 mod nowhere {

@@ -3,7 +3,7 @@
 use spin::Once;
 use xenvisor_core::clock::{Instant, TimeScale};
 
-use super::calibrate::frequency_between;
+use super::calibrate::{Known, frequency, frequency_between};
 use super::reference::{Reference, tsc};
 
 /// For how long the TSC is watched, as a fraction of a second: 1/20 is 50 ms.
@@ -22,8 +22,10 @@ pub(crate) fn calibrate(
     countdown: impl Fn() -> u32,
 ) -> Result<(u64, Option<u64>), NoFrequency> {
     let known = reference.known();
-    let count_start = countdown();
+    // The other counter is read next to the TSC, and measured against that.
+    let both = || (tsc(), countdown());
     let start = reference.sample();
+    let (tsc_start, count_start) = both();
     // A reference that stands still must not hold the machine up: the TSC bounds the wait.
     const PATIENCE_TICKS: u64 = 20_000_000_000;
     while known.elapsed(start.known, reference.read()) < known.hz / WATCH {
@@ -32,12 +34,12 @@ pub(crate) fn calibrate(
         }
         core::hint::spin_loop();
     }
+    let (tsc_end, count_end) = both();
     let end = reference.sample();
-    let count_end = countdown();
     let hz = frequency_between(known, start, end).ok_or(NoFrequency)?;
     let ticks = u64::from(count_start.saturating_sub(count_end));
-    let elapsed = known.elapsed(start.known, end.known);
-    let other = super::calibrate::frequency(known, elapsed, ticks);
+    let this = Known { hz, mask: u64::MAX };
+    let other = frequency(this, this.elapsed(tsc_start, tsc_end), ticks);
     let scale = TimeScale::from_hz(hz, tsc(), Instant::ZERO).ok_or(NoFrequency)?;
     SCALE.call_once(|| scale);
     Ok((hz, other))
