@@ -49,3 +49,6 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         _                              => Err(Errno::NO_CALL),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,19 @@
 //! is reserved before anything changes. Nothing here knows hardware.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        reason = "tests make up numbers that fit"
+    )
+)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod answer;
 pub mod console_io;
@@ -24,6 +35,8 @@ pub mod run;
 pub mod sched_op;
 pub mod set_timer_op;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod vcpu_op;
 pub mod vm_assist;
 pub mod xen_version;

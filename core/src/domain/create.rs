@@ -170,9 +170,7 @@ fn assemble<'a>(
             .map_err(no_memory)?;
         vcpus.push(Vcpu::new(VcpuKey { domain: id, vcpu }, cpu, machine.now()));
     }
-    let shared_info = frames
-        .allocate_zeroed(Owner::Hypervisor, Order::FRAME)
-        .map_err(no_memory)?;
+    let shared_info = SharedInfo::allocate(frames).map_err(no_memory)?;
     let ports = Ports::new(DEFAULT_LIMIT, guest.vcpus).map_err(|_| CreateError::Books)?;
     Ok(Domain::new(Parts {
         id,
@@ -181,10 +179,7 @@ fn assemble<'a>(
         machine: machine.clone(),
         queues: hypervisor.queues.clone(),
         memory,
-        shared_info: SharedInfo {
-            frames: frames.clone(),
-            mfn: shared_info.keep(),
-        },
+        shared_info,
         ports,
         settings: settings(guest, layout),
         vcpus,
@@ -198,6 +193,18 @@ pub struct SharedInfo {
 }
 
 impl SharedInfo {
+    /// A new one, all zeros.
+    ///
+    /// # Errors
+    /// When there is no frame.
+    pub fn allocate(frames: &Arc<Frames>) -> Result<Self, OutOfFrames> {
+        let block = frames.allocate_zeroed(Owner::Hypervisor, Order::FRAME)?;
+        Ok(Self {
+            frames: frames.clone(),
+            mfn: block.keep(),
+        })
+    }
+
     /// The frame.
     #[must_use]
     pub const fn mfn(&self) -> Mfn {
