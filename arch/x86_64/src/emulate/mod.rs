@@ -2,14 +2,29 @@
 //!
 //! * [`length`]: on processors that do not say where the next instruction begins, an exit is told apart and
 //!   stepped over by decoding.
+//! * [`execute`]: after a second-stage fault on a device or on nothing, the instruction is done in software:
+//!   [`bus::fetch`] its bytes, make a [`bus::GuestBus`] with the device that answers (the APIC's
+//!   [`Window`](crate::devices::local_apic::Window), or [`bus::Nothing`]) and a [`Processor`], then
+//!   [`execute::run`]. Write the registers back whether it succeeds or not.
+//! * [`port_string`]: INS and OUTS, in two halves around the port access.
 //!
 //! Decoding is done by `iced-x86`, which builds its tables on first use, on the heap: call [`prepare`] once
 //! while the machine starts, so that no guest's exit ever allocates. Never format its enums with `{:?}`:
 //! that would pull a hundred kilobytes of names into the image.
 #![forbid(unsafe_code)]
 
+pub mod alu;
+pub mod bus;
+pub mod execute;
 pub mod length;
+pub mod port_string;
+mod processor;
 pub mod register;
+mod string;
+#[cfg(test)]
+mod tests;
+
+pub use processor::{Processor, Step, Stop};
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
 use xenvisor_core::vcpu::start::Segment;
@@ -55,9 +70,9 @@ impl CodeSize {
 /// Why bytes are no instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DecodeError {
-    /// The bytes end before the instruction does. With fifteen bytes at hand it is too long, which is #GP.
+    /// The bytes end before the instruction does.
     Truncated,
-    /// No processor knows such an instruction: #UD.
+    /// No instruction that the decoder knows, or one of more than fifteen bytes.
     Invalid,
 }
 

@@ -10,3 +10,4 @@ pub mod exception;
 pub mod hypercall_page;
 pub mod msr;
 pub mod page_walk;
+pub mod segments;

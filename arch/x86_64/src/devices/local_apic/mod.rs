@@ -23,8 +23,10 @@ mod register;
 mod tests;
 mod timer;
 mod vector_set;
+mod window;
 
 pub use timer::BUS_CYCLE_NS;
+pub use window::Window;
 
 use crate::guest::exception::Exception;
 use base::Base;
