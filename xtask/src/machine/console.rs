@@ -100,6 +100,11 @@ impl Console {
         true
     }
 
+    /// All that was said and is still kept, byte for byte.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
     /// All that was said and is still kept.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.lock().bytes).into_owned()

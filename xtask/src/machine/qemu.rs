@@ -147,7 +147,12 @@ impl Qemu {
         }
         if self.boot.image().is_some() {
             let socket = format!("socket,id=log,path={}", log_socket.display());
-            add(&["-chardev", &socket, "-debugcon", "chardev:log"]);
+            add(&[
+                "-chardev",
+                &socket,
+                "-device",
+                "isa-debugcon,iobase=0xe9,chardev=log",
+            ]);
             add(&["-device", "isa-debug-exit,iobase=0xf4,iosize=0x4"]);
         }
         let path = |path: &Path| path.display().to_string();
@@ -209,7 +214,7 @@ mod tests {
             bundle: Some("bundle".into()),
         };
         let arguments = Qemu::new(image).arguments(Path::new("/tmp/log")).join(" ");
-        assert!(arguments.contains("-debugcon"), "{arguments}");
+        assert!(arguments.contains("isa-debugcon"), "{arguments}");
         assert!(arguments.contains("isa-debug-exit"), "{arguments}");
         let bare = Boot::Bare {
             kernel: "vmlinuz".into(),

@@ -32,7 +32,7 @@ pub struct Running {
     image: Option<PathBuf>,
     deadline: Option<Instant>,
     ending: Option<Ending>,
-    _scratch: TempDir,
+    scratch: Vec<TempDir>,
 }
 
 impl Running {
@@ -101,8 +101,13 @@ impl Running {
             image,
             deadline: machine.time_limit.map(|limit| Instant::now() + limit),
             ending: None,
-            _scratch: scratch,
+            scratch: vec![scratch],
         })
+    }
+
+    /// Keeps a folder the machine was made from as long as the machine.
+    pub fn keep(&mut self, folder: TempDir) {
+        self.scratch.push(folder);
     }
 
     /// What the console says and said.

@@ -1,0 +1,14 @@
+//! Machines that boot: images in QEMU, from the first instruction to the last.
+//!
+//! Each test has a time limit, and its failure shows the console, the host's log, and the host's backtrace.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly; that is what it is for"
+)]
+
+mod host;
+mod world;
