@@ -19,8 +19,16 @@ impl Policy for NoGrants {
 fn describe(boot: &Boot) -> Result<System, BootError> {
     let mut system = System::with_policy((XenDefault::default(), NoGrants));
     // Domain 1 offers a port and tries to have a grant mapped; domain 2 binds to the port and answers.
-    system.guest(Guest::pvh("ping", boot.module("ping")?).memory(16 * MIB).cmdline("peer=2"));
-    system.guest(Guest::pvh("pong", boot.module("pong")?).memory(16 * MIB).cmdline("peer=1"));
+    system.guest(
+        Guest::pvh("ping", boot.module("ping")?)
+            .memory(16 * MIB)
+            .cmdline("peer=2"),
+    );
+    system.guest(
+        Guest::pvh("pong", boot.module("pong")?)
+            .memory(16 * MIB)
+            .cmdline("peer=1"),
+    );
     Ok(system)
 }
 

@@ -1,7 +1,8 @@
 //! The host's command line, word by word.
 //!
 //! `key=value` words between blanks; a value may stand in double quotes, in which blanks are ordinary, and a
-//! backslash takes the next `"` or `\` as it is. A word without `=` is a key with an empty value. What the
+//! backslash takes the next `"` or `\` as it is. The quotes may also stand around the whole word, as GRUB puts
+//! them. A word without `=` is a key with an empty value. What the
 //! keys mean is decided elsewhere. Pure: tested on a workstation.
 
 use core::fmt;
@@ -56,6 +57,10 @@ impl<'a> Iterator for Settings<'a> {
         if word.is_empty() {
             return None;
         }
+        let (word, quoted) = match word.strip_prefix('"') {
+            Some(word) => (word, true),
+            None => (word, false),
+        };
         let key_end = word
             .find(|c: char| c == '=' || c.is_whitespace())
             .unwrap_or(word.len());
@@ -72,7 +77,7 @@ impl<'a> Iterator for Settings<'a> {
             let end = word.find(char::is_whitespace).unwrap_or(word.len());
             return Some(Err(CommandLineError::NoKey(word.get(..end).unwrap_or(word))));
         }
-        let Some((value, rest)) = value(after) else {
+        let Some((value, rest)) = value(after, quoted) else {
             self.rest = "";
             return Some(Err(CommandLineError::QuoteLeftOpen(key)));
         };
@@ -81,10 +86,10 @@ impl<'a> Iterator for Settings<'a> {
     }
 }
 
-/// Splits the value off the front of `text`; `None` where a quote is left open.
-fn value(text: &str) -> Option<(String<MAX_COMMAND_LINE>, &str)> {
+/// Splits the value off the front of `text`, which is within quotes already when it is `quoted`; `None` where a
+/// quote is left open.
+fn value(text: &str, mut quoted: bool) -> Option<(String<MAX_COMMAND_LINE>, &str)> {
     let mut value = String::new();
-    let mut quoted = false;
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         let literal = match character {
@@ -128,6 +133,18 @@ mod tests {
                 ("guest.linux.memory", "512M".into()),
                 ("guest.linux.cmdline", "console=hvc0 quiet".into()),
                 ("trace", "".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn quotes_may_stand_around_the_whole_word() {
+        assert_eq!(
+            pairs(r#""guest.linux.cmdline=console=hvc0 quiet" "a=say \"hi\"" b=c"#),
+            [
+                ("guest.linux.cmdline", "console=hvc0 quiet".into()),
+                ("a", r#"say "hi""#.into()),
+                ("b", "c".into())
             ]
         );
     }
