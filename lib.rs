@@ -38,6 +38,11 @@ pub use xenvisor_sim as sim;
 #[cfg(target_os = "none")]
 pub use xenvisor_x86_64 as bare;
 
+#[cfg(target_os = "none")]
+mod on_bare_metal;
+#[cfg(target_os = "none")]
+pub use on_bare_metal::run_image;
+
 /// What an image needs.
 pub mod prelude {
     pub use xenvisor_core::machine::Access;

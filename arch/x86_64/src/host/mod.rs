@@ -9,6 +9,8 @@ pub mod acpi;
 #[cfg(target_os = "none")]
 pub(crate) mod address_space;
 #[cfg(target_os = "none")]
+pub mod assemble;
+#[cfg(target_os = "none")]
 mod bare;
 #[cfg(target_os = "none")]
 pub(crate) mod direct_map;

@@ -1,0 +1,98 @@
+//! The bare machine put together: what the hypervisor's model runs on, and what was loaded with the image.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use xenvisor_core::machine::Machine;
+use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
+use xenvisor_core::number::{MachineAddr, Mfn, Order};
+use xenvisor_core::system::{Boot, Module};
+
+use super::Host;
+use super::machine::BareMachine;
+use crate::heap::{self, LargeBlocks};
+use crate::svm::hardware::{NoSvm, Svm};
+
+/// The machine, its frames, and what was loaded.
+pub struct Assembled {
+    /// The machine.
+    pub machine: Arc<dyn Machine>,
+    /// Its frames.
+    pub frames: Arc<Frames>,
+    /// The command line and the modules.
+    pub boot: Boot,
+}
+
+/// Why this machine cannot run guests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AssembleError {
+    /// No memory is left for the hypervisor's own books.
+    OutOfFrames(OutOfFrames),
+    /// The processor cannot run guests, and this is what it lacks.
+    NoSvm(NoSvm),
+}
+
+impl fmt::Display for AssembleError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfFrames(_) => {
+                out.write_str("the machine has not enough memory for the hypervisor's own books")
+            }
+            Self::NoSvm(error) => write!(out, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for AssembleError {}
+
+impl From<OutOfFrames> for AssembleError {
+    fn from(error: OutOfFrames) -> Self {
+        Self::OutOfFrames(error)
+    }
+}
+
+/// Takes over the free memory, switches virtualization on. Once a machine.
+///
+/// # Errors
+/// When the machine cannot run guests.
+pub fn assemble(host: &'static Host) -> Result<Assembled, AssembleError> {
+    let free: Vec<Range<Mfn>> = host.free_memory().collect();
+    let frames = Arc::new(Frames::new(host.memory().clone(), &free)?);
+    heap::give_large_blocks(Box::leak(Box::new(FromFrames(frames.clone()))));
+    let svm = Svm::enable(host, &frames).map_err(AssembleError::NoSvm)?;
+    let modules = host.modules().iter();
+    let boot = Boot {
+        command_line: host.boot().command_line.as_str(),
+        modules: modules
+            .map(|module| Module {
+                name: module.name.as_str(),
+                bytes: module.bytes,
+            })
+            .collect(),
+    };
+    Ok(Assembled {
+        machine: Arc::new(BareMachine::new(host, Box::new(svm))),
+        frames,
+        boot,
+    })
+}
+
+/// Large buffers of the heap as frames of the hypervisor.
+struct FromFrames(Arc<Frames>);
+
+impl LargeBlocks for FromFrames {
+    fn take(&self, order: Order) -> Option<MachineAddr> {
+        self.0.allocate(Owner::Hypervisor, order).ok()?.keep().address()
+    }
+
+    fn give_back(&self, block: MachineAddr, order: Order) {
+        for frame in 0..order.frames() {
+            if let Some(mfn) = block.frame().checked_add(frame) {
+                self.0.release(mfn);
+            }
+        }
+    }
+}
