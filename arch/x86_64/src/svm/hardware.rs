@@ -13,9 +13,11 @@ use spin::Mutex;
 use x86::controlregs::{Xcr0, xcr0_write};
 use x86::msr::{rdmsr, wrmsr};
 use xenvisor_core::clock::{Instant, TimeScale};
-use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup};
+use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
 use xenvisor_core::number::{DomainId, MachineAddr, Order};
+use xenvisor_core::p2m::SecondStage;
+use xenvisor_core::p2m::walker::P2m;
 
 use super::asid::{Asids, Tag};
 use super::check::Limits;
@@ -28,6 +30,8 @@ use super::permission_map::{MSR_MAP_BYTES, PORT_MAP_BYTES, fill_msr_map, fill_po
 use super::vmcb::{Clean, Vmcb};
 use super::world_switch;
 use crate::guest::cpuid::{Leaf, Offers};
+use crate::host::Host;
+use crate::host::machine::Virtualization;
 use crate::second_stage::npt::Npt;
 
 const EFER: u32 = 0xc000_0080;
@@ -41,18 +45,6 @@ const PRED_CMD: u32 = 0x49;
 const PATCH_LEVEL: u32 = 0x8b;
 /// TLB_CONTROL: flush everything.
 const FLUSH_ALL: u8 = 1;
-
-/// What the backend needs of the host around it.
-pub trait Host: Send + Sync {
-    /// The time now.
-    fn now(&self) -> Instant;
-    /// How the time-stamp counter becomes time.
-    fn time_scale(&self) -> TimeScale;
-    /// Makes an interrupt come at `until`, if it has not been asked for an earlier one since the last.
-    fn wake_at(&self, until: Instant);
-    /// A line for the log.
-    fn log(&self, level: Level, domain: DomainId, line: fmt::Arguments<'_>);
-}
 
 /// Why there is no SVM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,7 +78,7 @@ impl fmt::Display for NoSvm {
 
 /// SVM on this machine.
 pub struct Svm {
-    host: Box<dyn Host>,
+    host: &'static Host,
     limits: Limits,
     assists: Assists,
     huge_pages: bool,
@@ -125,11 +117,9 @@ impl Svm {
     ///
     /// # Errors
     /// When there is none that can be used.
-    pub fn enable(
-        host: Box<dyn Host>,
-        memory: &Arc<dyn MachineMemory>,
-        frames: &Arc<Frames>,
-    ) -> Result<Self, NoSvm> {
+    pub fn enable(host: &'static Host, frames: &Arc<Frames>) -> Result<Arc<Self>, NoSvm> {
+        crate::emulate::prepare();
+        let memory = host.memory();
         let cpuid = CpuId::new();
         let extended = cpuid
             .get_extended_processor_and_feature_identifiers()
@@ -159,7 +149,7 @@ impl Svm {
             wrmsr(VM_HSAVE_PA, host_save_area.address().raw());
             instructions::vmsave(host_block.address().raw());
         }
-        Ok(Self {
+        Ok(Arc::new(Self {
             host,
             limits: Limits {
                 address_bits: sizes.as_ref().map_or(36, |sizes| sizes.physical_address_bits()),
@@ -191,15 +181,7 @@ impl Svm {
                 asids: Asids::new(asids),
                 resident: None,
             }),
-        })
-    }
-
-    /// The format of second stages.
-    #[must_use]
-    pub const fn second_stage_format(&self) -> Npt {
-        Npt {
-            huge_pages: self.huge_pages,
-        }
+        }))
     }
 
     /// What guests can be offered by CPUID.
@@ -213,40 +195,6 @@ impl Svm {
             tsc_aux: self.has_tsc_aux,
             vcpus,
         }
-    }
-
-    /// A vcpu that has not started.
-    ///
-    /// # Errors
-    /// When there is no frame for its structures.
-    pub fn new_vcpu(self: &Arc<Self>, setup: &VcpuSetup<'_>) -> Result<SvmCpu, OutOfFrames> {
-        let mut extended = Extended {
-            area: Page::new(setup.frames)?,
-            breakpoints: [0; 4],
-            xcr0: INITIAL_XCR0,
-            tsc_aux: 0,
-        };
-        extended_state::reset(extended.area.get_mut());
-        let mut block = Page::<Vmcb>::new(setup.frames)?;
-        let control = &mut block.get_mut().control;
-        control.port_map = self.port_map.raw();
-        control.msr_map = self.msr_map.raw();
-        control.nested_paging = 1;
-        control.nested_root = setup.root.address().map_or(0, MachineAddr::raw);
-        let engine = Hardware {
-            svm: Arc::clone(self),
-            domain: setup.domain,
-            block,
-            extended: Arc::new(Mutex::new(extended)),
-            tag: None,
-        };
-        Ok(SvmCpu::of(
-            Box::new(engine),
-            setup.domain,
-            setup.vcpu,
-            &host_cpuid,
-            &self.offers(1),
-        ))
     }
 
     /// Makes the processor hold this extended state; says whether another one had to go.
@@ -300,6 +248,46 @@ impl Svm {
                 wrmsr(TSC_AUX, u64::from(extended.tsc_aux));
             }
         }
+    }
+}
+
+impl Virtualization for Arc<Svm> {
+    fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
+        let format = Npt {
+            huge_pages: self.huge_pages,
+        };
+        let memory = Arc::clone(self.host.memory());
+        Ok(Box::new(P2m::new(format, memory, Arc::clone(frames))?))
+    }
+
+    fn new_vcpu(&self, setup: &VcpuSetup<'_>) -> Result<Box<dyn VirtCpu>, OutOfFrames> {
+        let mut extended = Extended {
+            area: Page::new(setup.frames)?,
+            breakpoints: [0; 4],
+            xcr0: INITIAL_XCR0,
+            tsc_aux: 0,
+        };
+        extended_state::reset(extended.area.get_mut());
+        let mut block = Page::<Vmcb>::new(setup.frames)?;
+        let control = &mut block.get_mut().control;
+        control.port_map = self.port_map.raw();
+        control.msr_map = self.msr_map.raw();
+        control.nested_paging = 1;
+        control.nested_root = setup.root.address().map_or(0, MachineAddr::raw);
+        let engine = Hardware {
+            svm: Arc::clone(self),
+            domain: setup.domain,
+            block,
+            extended: Arc::new(Mutex::new(extended)),
+            tag: None,
+        };
+        Ok(Box::new(SvmCpu::of(
+            Box::new(engine),
+            setup.domain,
+            setup.vcpu,
+            &host_cpuid,
+            &self.offers(1),
+        )))
     }
 }
 
@@ -394,12 +382,11 @@ impl Engine for Hardware {
     }
 
     fn wake_at(&self, until: Instant) {
-        self.svm.host.wake_at(until);
+        self.svm.host.arm(until);
     }
 
     fn take_interrupts(&self) {
-        // SAFETY: the host's gates are loaded, and no lock is held that a handler takes.
-        unsafe { instructions::take_interrupts() };
+        self.svm.host.take_interrupts();
     }
 
     fn machine_check(&self) {
@@ -475,7 +462,7 @@ impl Engine for Hardware {
     }
 
     fn log(&self, level: Level, line: fmt::Arguments<'_>) {
-        self.svm.host.log(level, self.domain, line);
+        crate::log::line(level, Some(self.domain), line);
     }
 }
 

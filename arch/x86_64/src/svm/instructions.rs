@@ -101,15 +101,6 @@ pub(super) unsafe fn write_breakpoints([a, b, c, d]: [u64; 4]) {
     }
 }
 
-/// Lets waiting interrupts of the machine in, and shuts them out again.
-///
-/// # Safety
-/// The host's gates are loaded, and the caller holds nothing that a handler touches.
-pub(super) unsafe fn take_interrupts() {
-    // SAFETY: the caller's contract. The NOP ends STI's shadow: interrupts are taken there.
-    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
-}
-
 /// Raises a machine check in the host: an intercepted one was never delivered.
 ///
 /// # Safety
