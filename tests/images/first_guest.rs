@@ -32,7 +32,7 @@ mod bare {
     use xenvisor_core::machine::{Exit, Machine, Outcome, Registers, VcpuSetup, VirtCpu};
     use xenvisor_core::memory::frames::{Frames, Owner};
     use xenvisor_core::memory::guest::GuestMemory;
-    use xenvisor_core::number::{DomainId, GuestAddr, Gfn, Mfn, Order, VcpuId, Vector};
+    use xenvisor_core::number::{DomainId, Gfn, GuestAddr, Mfn, Order, VcpuId, Vector};
     use xenvisor_core::p2m::{Kind, Rights, SecondStage, Target};
     use xenvisor_core::vcpu::start::{Segment, StartState};
 
