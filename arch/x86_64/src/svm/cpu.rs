@@ -30,6 +30,7 @@ use super::reason::{PortAccess, Reason};
 use super::segment::LONG;
 use super::vmcb::{Clean, Vmcb};
 use crate::devices::local_apic::LocalApic;
+use crate::emulate::port_string::PortElement;
 use crate::guest::cpuid::{Clock, CpuidPolicy, Leaf, Live, Offers};
 use crate::guest::exception::Exception;
 use crate::guest::msr::Msrs;
@@ -77,9 +78,11 @@ enum Unfinished {
         next_rip: u64,
     },
     Port(PortAccess),
-    /// A string input whose value is there but not yet in memory.
-    StringInput {
-        access: PortAccess,
+    /// An element of a string, whose port access is to be done.
+    StringPort(PortElement),
+    /// One whose port access is done, and gave this.
+    StringEnd {
+        element: PortElement,
         value: u32,
     },
     Unbacked,
@@ -141,7 +144,7 @@ impl SvmCpu {
 
     /// Runs until there is an exit for the hypervisor.
     fn run_until(&mut self, guest: &dyn GuestRam, until: Instant) -> Exit {
-        if let Some(exit) = self.finish_string_input(guest) {
+        if let Some(exit) = self.finish_string(guest) {
             return exit;
         }
         self.unfinished = Unfinished::Nothing;

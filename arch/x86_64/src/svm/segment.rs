@@ -23,6 +23,18 @@ pub fn from_contract(segment: &Segment) -> SegmentState {
     }
 }
 
+/// The contract's form.
+#[must_use]
+pub fn to_contract(state: &SegmentState) -> Segment {
+    let attributes = u32::from(state.attributes);
+    Segment {
+        selector: state.selector,
+        attributes: (attributes & 0xff) | (attributes & 0xf00) << 4,
+        limit: state.limit,
+        base: state.base,
+    }
+}
+
 /// Bit 9 of the attributes: 64-bit code.
 pub const LONG: u16 = 1 << 9;
 /// Bit 10: 32-bit code or stack.
@@ -43,6 +55,7 @@ mod tests {
         let state = from_contract(&segment);
         assert_eq!(state.attributes, 0xc9b);
         assert_eq!((state.selector, state.limit, state.base), (8, u32::MAX, 0));
+        assert_eq!(to_contract(&state), segment);
     }
 
     #[test]

@@ -1,19 +1,147 @@
-//! Instructions that touch what is no memory: the local APIC's page, or nothing at all.
+//! Instructions done in software: those that touch what is no memory (the local APIC's page, or nothing at all), and
+//! strings from and to ports.
 
-use xenvisor_core::machine::{Exit, GuestRam};
+use xenvisor_core::machine::{Exit, GuestRam, Level};
 
-use super::{Served, SvmCpu};
+use super::{EFER_LMA, RFLAGS_VM, Served, SvmCpu};
+use crate::devices::local_apic::{Effect, Window};
+use crate::emulate::bus::{Bus, GuestBus};
+use crate::emulate::execute;
+use crate::emulate::{Processor, Step, Stop};
+use crate::guest::exception::Exception;
+use crate::guest::page_walk::WalkError;
+use crate::guest::segments::{Mode, Segments};
+use crate::svm::segment::{LONG, to_contract};
+
+const CR0_PE: u64 = 1;
+/// Rounds of a repeated instruction before the guest may be interrupted.
+const ROUNDS: u32 = 256;
+
+/// What an emulated instruction comes to.
+type Emulated = Result<(Step, Effect), Stop>;
 
 impl SvmCpu {
-    /// Does the instruction that the nested tables stopped, with the local APIC where its page is.
-    pub(super) fn emulate_device(&mut self, guest: &dyn GuestRam) -> Served {
-        match self.emulate(guest) {
-            Ok(()) => Served::Again,
-            Err(exit) => Served::Exit(exit),
+    /// Does the instruction that the nested tables stopped. The local APIC answers where its page is, and nothing does
+    /// elsewhere. What is for the hypervisor comes back.
+    ///
+    /// # Errors
+    /// The exit to serve: an interrupt to be sent, or the guest's end.
+    pub(super) fn emulate(&mut self, guest: &dyn GuestRam) -> Result<(), Exit> {
+        let code = match self.fetch(guest) {
+            Ok(code) => code,
+            Err(error) => {
+                self.walk_failed(error);
+                return Ok(());
+            }
+        };
+        let emulated = self.in_software(guest, |processor, bus| {
+            execute::run(code.bytes(), processor, bus, ROUNDS)
+        });
+        match self.conclude(emulated) {
+            Served::Again => Ok(()),
+            Served::Exit(exit) => Err(exit),
         }
     }
 
-    pub(super) fn emulate(&mut self, _guest: &dyn GuestRam) -> Result<(), Exit> {
-        Err(self.unknown())
+    /// Runs `act` on the guest's registers and memory.
+    pub(super) fn in_software<T>(
+        &mut self,
+        guest: &dyn GuestRam,
+        act: impl FnOnce(&mut Processor<'_>, &mut dyn Bus) -> Result<T, Stop>,
+    ) -> Result<(T, Effect), Stop> {
+        let segments = self.segments();
+        let paging = self.paging();
+        let mode = self.segment_mode();
+        let code = self.code_size();
+        let now = self.engine.now();
+        let privilege = segments.privilege(self.registers.rflags);
+        let mut window = Window::new(&mut self.apic, now);
+        let mut bus = GuestBus {
+            ram: guest,
+            paging: &paging,
+            privilege,
+            device: &mut window,
+        };
+        let mut processor = Processor {
+            registers: &mut self.registers,
+            segments: &segments,
+            code,
+            mode,
+        };
+        let done = act(&mut processor, &mut bus)?;
+        Ok((done, window.effect()))
+    }
+
+    /// What happens after an instruction was done in software.
+    pub(super) fn conclude(&mut self, emulated: Emulated) -> Served {
+        match emulated {
+            Ok((step, effect)) => {
+                if let Step::Finished { .. } = step {
+                    self.finish_step(matches!(step, Step::Finished { single_step: true }));
+                }
+                match effect {
+                    Effect::Send(ipi) => Served::Exit(Exit::Ipi(ipi)),
+                    Effect::Nothing | Effect::LevelEnded(_) => Served::Again,
+                }
+            }
+            Err(Stop::Exception(exception)) => self.refuse(exception),
+            Err(Stop::Again) => Served::Again,
+            Err(Stop::TableOutsideMemory(at)) => {
+                self.engine.log(
+                    Level::Error,
+                    format_args!("vcpu {}: page tables at {at}, no memory", self.vcpu.raw()),
+                );
+                Served::Exit(self.unknown())
+            }
+            Err(Stop::Unemulated { bytes, length }) => {
+                let bytes = bytes.get(..usize::from(length)).unwrap_or(&bytes);
+                self.engine.log(
+                    Level::Error,
+                    format_args!(
+                        "vcpu {}: no way to do {bytes:02x?} in software, at {:#x} for {:#x}",
+                        self.vcpu.raw(),
+                        self.registers.rip,
+                        self.engine.block().control.exit_info_2
+                    ),
+                );
+                Served::Exit(self.unknown())
+            }
+        }
+    }
+
+    /// A fetch for an instruction to be done here has failed: what the guest gets for it.
+    fn walk_failed(&mut self, error: WalkError) {
+        match error {
+            WalkError::Fault(fault) => self.raise_exception(Exception::Page(fault)),
+            WalkError::NonCanonical(_) => self.raise_exception(Exception::GP),
+            // The processor will meet the same table by itself, and its exit says more.
+            WalkError::TableOutsideMemory(_) | WalkError::Contended => {}
+        }
+    }
+
+    fn segments(&self) -> Segments {
+        let save = &self.engine.block().save;
+        let mut ss = to_contract(&save.ss);
+        // The privilege level is the control block's; SS may be null in 64-bit mode and say nothing.
+        ss.attributes = ss.attributes & !(3 << 5) | u32::from(save.cpl & 3) << 5;
+        Segments {
+            es: to_contract(&save.es),
+            cs: to_contract(&save.cs),
+            ss,
+            ds: to_contract(&save.ds),
+            fs: to_contract(&save.fs),
+            gs: to_contract(&save.gs),
+        }
+    }
+
+    fn segment_mode(&self) -> Mode {
+        let save = &self.engine.block().save;
+        if save.efer & EFER_LMA != 0 && save.cs.attributes & LONG != 0 {
+            Mode::Flat
+        } else if save.cr0 & CR0_PE == 0 || self.registers.rflags & RFLAGS_VM != 0 {
+            Mode::Real
+        } else {
+            Mode::Protected
+        }
     }
 }

@@ -115,7 +115,10 @@ impl SvmCpu {
             .mmio_page()
             .is_some_and(|page| page.frame() == at.frame());
         if is_apic && !fault.in_page_walk && !fault.is_fetch && self.interrupted.is_none() {
-            return self.emulate_device(guest);
+            return match self.emulate(guest) {
+                Ok(()) => Served::Again,
+                Err(exit) => Served::Exit(exit),
+            };
         }
         self.unfinished = Unfinished::Unbacked;
         Served::Exit(Exit::Unbacked {

@@ -26,6 +26,11 @@ impl SvmCpu {
         self.registers.rip = next_rip;
         let steps = self.registers.rflags & RFLAGS_TF != 0;
         self.registers.rflags &= !RFLAGS_RF;
+        self.finish_step(steps);
+    }
+
+    /// What the end of an instruction brings with it, once the registers are those behind it.
+    pub(super) fn finish_step(&mut self, steps: bool) {
         let block = self.engine.block_mut();
         // The shadow of STI and MOV SS lasts for one instruction.
         block.control.interrupt_shadow = 0;

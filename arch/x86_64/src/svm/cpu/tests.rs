@@ -424,14 +424,15 @@ fn ports_are_read_and_written_with_the_bytes_that_count() {
 #[test]
 fn a_repeated_string_output_gives_one_element_after_the_other() {
     let mut world = World::new();
-    let ram = Ram::new(0x2000, b"hi");
+    let ram = Ram::new(CODE, &[0xf3, 0x6e]);
+    ram.write(GuestAddr::new(0x2000), b"hi").unwrap();
     for expected in *b"hi" {
         world.scene(|block, registers| {
             block.control.exit_code = 0x7b;
             block.control.exit_info_1 = 0x00e9_001c;
             block.control.exit_info_2 = RIP + 2;
             if registers.rsi == 0 {
-                [registers.rsi, registers.rcx] = [0x2000, 2];
+                [registers.rsi, registers.rcx, registers.rdx] = [0x2000, 2, 0xe9];
             }
         });
         let exit = world.cpu.run(&ram, Instant::from_ns(1000));
@@ -446,6 +447,7 @@ fn a_repeated_string_output_gives_one_element_after_the_other() {
         );
         world.cpu.complete_port(0);
     }
+    assert_eq!(world.cpu.run(&ram, Instant::from_ns(1000)), Exit::Preempted);
     assert_eq!(world.rip(), RIP + 2);
     assert_eq!(world.cpu.registers().rsi, 0x2002);
 }
@@ -453,12 +455,12 @@ fn a_repeated_string_output_gives_one_element_after_the_other() {
 #[test]
 fn a_string_input_lands_in_memory_in_the_next_run() {
     let mut world = World::new();
-    let ram = Ram::new(0, &[]);
+    let ram = Ram::new(CODE, &[0x66, 0x6d]);
     world.scene(|block, registers| {
         block.control.exit_code = 0x7b;
         block.control.exit_info_1 = 0x01f0_0025;
         block.control.exit_info_2 = RIP + 2;
-        registers.rdi = 0x3000;
+        [registers.rdi, registers.rdx] = [0x3000, 0x1f0];
     });
     assert_eq!(
         world.cpu.run(&ram, Instant::from_ns(1000)),
@@ -520,6 +522,58 @@ fn an_interrupt_whose_delivery_was_cut_short_is_delivered_again() {
         block.control.exit_code = 0x60;
     });
     assert_eq!(world.run(&[]), Exit::Preempted);
+}
+
+#[test]
+fn the_local_apic_answers_in_its_page() {
+    let mut world = World::new();
+    let touch = |block: &mut Vmcb| {
+        block.control.exit_code = 0x400;
+        block.control.exit_info_1 = 1 << 32 | 4;
+        block.control.exit_info_2 = 0xfee0_0030;
+    };
+    // mov 0xfee00030, %ebx: the version register.
+    world.scene(move |block, _| touch(block));
+    assert_eq!(world.run(&[0x8b, 0x1d, 0x30, 0x00, 0xe0, 0xfe]), Exit::Preempted);
+    assert_eq!(world.cpu.registers().rbx, 0x5_0014);
+    assert_eq!(world.rip(), RIP + 6);
+    // movl $0x4500, 0xfee00300: INIT to whoever ICR2 names, which is for the hypervisor to route.
+    world.scene(move |block, _| {
+        block.save.rip = RIP;
+        touch(block);
+    });
+    let exit = world.run(&[0xc7, 0x05, 0x00, 0x03, 0xe0, 0xfe, 0x00, 0x45, 0x00, 0x00]);
+    assert!(
+        matches!(
+            exit,
+            Exit::Ipi(Ipi {
+                kind: IpiKind::Init,
+                ..
+            })
+        ),
+        "{exit:?}"
+    );
+    assert_eq!(world.rip(), RIP + 10);
+}
+
+#[test]
+fn an_access_to_nothing_is_finished_as_on_an_empty_bus() {
+    let mut world = World::new();
+    // mov 0x500000, %ecx
+    let ram = Ram::new(CODE, &[0x8b, 0x0d, 0x00, 0x00, 0x50, 0x00]);
+    world.scene(|block, _| {
+        block.control.exit_code = 0x400;
+        block.control.exit_info_1 = 1 << 32 | 4;
+        block.control.exit_info_2 = 0x50_0000;
+    });
+    let fault = Exit::Unbacked {
+        at: GuestAddr::new(0x50_0000),
+        access: Access::Read,
+    };
+    assert_eq!(world.cpu.run(&ram, Instant::from_ns(1000)), fault);
+    assert_eq!(world.cpu.complete_unbacked(&ram), Ok(()));
+    assert_eq!(world.cpu.registers().rcx, 0xffff_ffff);
+    assert_eq!(world.rip(), RIP + 6);
 }
 
 #[test]
