@@ -23,6 +23,7 @@ pub mod register;
 mod string;
 #[cfg(test)]
 mod tests;
+mod verb;
 
 pub use processor::{Processor, Step, Stop};
 

@@ -1,6 +1,8 @@
+use super::walk::{ACCESSED, DIRTY, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::*;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use xenvisor_core::machine::NotRam;
 
 /// Guest memory of which only the written words exist.
 #[derive(Default)]
