@@ -12,6 +12,10 @@
 //!
 //! It must never hand out a frame that is not in the memory it was given, whatever numbers come in.
 
+mod run;
+
+pub use run::Run;
+
 use alloc::sync::Arc;
 use core::ops::Range;
 
@@ -185,16 +189,20 @@ impl Frames {
 
     /// Puts the frames `start..end` on the lists, as the largest aligned blocks that fit.
     fn add(&self, start: u64, end: u64) {
-        let mut lists = self.lists.lock();
-        let mut at = start.saturating_sub(self.first);
+        let at = start.saturating_sub(self.first);
         let end = end.saturating_sub(self.first).min(u64::from(self.count));
+        self.put(&mut self.lists.lock(), at, end);
+    }
+
+    /// Puts the frames with the indices `at..end` on the lists.
+    fn put(&self, lists: &mut Lists, mut at: u64, end: u64) {
         while at < end {
             // Blocks are aligned in machine frames, not in table indices: large pages need that.
             let aligned = (at + self.first).trailing_zeros().min(u32::from(LARGEST));
             let fits = (end - at).ilog2();
             let order = u8::try_from(aligned.min(fits)).unwrap_or(0);
             if let Ok(index) = u32::try_from(at) {
-                self.push(&mut lists, index, order);
+                self.push(lists, index, order);
             }
             at += 1 << order;
         }
@@ -219,24 +227,29 @@ impl Frames {
     /// When there is no such block, or the owner may not have as much.
     pub fn allocate(&self, owner: Owner, order: Order) -> Result<Block<'_>, OutOfFrames> {
         let index = self.pop(owner, order).ok_or(OutOfFrames { order })?;
+        self.hand_out(owner, index, order.frames());
+        Ok(Block {
+            frames: self,
+            mfn: self.mfn(index),
+            order,
+        })
+    }
+
+    /// Marks frames that came off the lists as the owner's.
+    fn hand_out(&self, owner: Owner, index: u32, count: u64) {
         let used = Record {
             state: State::Used,
             order: 0,
             owner: owner.raw(),
             references: 1,
         };
-        for frame in 0..order.frames() {
+        for frame in 0..count {
             if let Ok(frame) = u32::try_from(frame) {
                 let index = index.saturating_add(frame);
                 self.set_place(self.mfn(index), None);
                 self.set(index, used);
             }
         }
-        Ok(Block {
-            frames: self,
-            mfn: self.mfn(index),
-            order,
-        })
     }
 
     /// As [`Frames::allocate`], with zeros in it. Everything a guest gets comes from here.
