@@ -1,7 +1,7 @@
 //! The heap: one allocator, two tiers.
 //!
 //! Small things (metadata of domains, vcpus, ports) live in a fixed region inside the image. Large buffers
-//! come as whole blocks of frames from whoever owns the machine's frames, once [`give_large_blocks`] has
+//! come as runs of frames from whoever owns the machine's frames, once [`give_large_blocks`] has
 //! named it; before that they come from the fixed region too. The address tells where a block must return to.
 //!
 //! Invariant: a block goes back to the tier it came from. An allocation that finds no room fails; it never
@@ -16,7 +16,7 @@ use spin::{Mutex, Once};
 
 use crate::host::direct_map;
 use crate::host::interrupts::without_interrupts;
-use xenvisor_core::number::{FRAME_SIZE, MachineAddr, Order};
+use xenvisor_core::number::{FRAME_SIZE, MachineAddr};
 
 /// Bytes of the fixed region.
 const REGION: usize = 8 << 20;
@@ -25,11 +25,11 @@ const LARGE: usize = 64 << 10;
 
 /// Who gives and takes large blocks: whoever owns the machine's frames.
 pub trait LargeBlocks: Send + Sync {
-    /// A block of `order` frames that nobody else uses, aligned to its size. Its contents do not matter.
-    fn take(&self, order: Order) -> Option<MachineAddr>;
+    /// `frames` frames in a row that nobody else uses. Their contents do not matter.
+    fn take(&self, frames: u64) -> Option<MachineAddr>;
 
-    /// Takes back a block that [`LargeBlocks::take`] gave for the same order.
-    fn give_back(&self, block: MachineAddr, order: Order);
+    /// Takes back what [`LargeBlocks::take`] gave for the same number.
+    fn give_back(&self, block: MachineAddr, frames: u64);
 }
 
 #[repr(C, align(4096))]
@@ -75,17 +75,16 @@ fn in_region(address: usize) -> bool {
     address.wrapping_sub(FIXED.0.get().addr()) < REGION
 }
 
-/// The order of frames that holds `layout`.
-fn order_for(layout: Layout) -> Option<Order> {
-    let bytes = u64::try_from(layout.size().max(layout.align())).ok()?;
-    let frames = bytes.div_ceil(FRAME_SIZE).checked_next_power_of_two()?;
-    Order::new(u8::try_from(frames.trailing_zeros()).ok()?)
+/// How many frames hold `layout`; `None` where it wants more alignment than a frame has.
+fn frames_for(layout: Layout) -> Option<u64> {
+    let align = u64::try_from(layout.align()).ok()?;
+    let bytes = u64::try_from(layout.size()).ok()?;
+    (align <= FRAME_SIZE).then(|| bytes.div_ceil(FRAME_SIZE))
 }
 
 impl TwoTiers {
     fn large(layout: Layout) -> Option<NonNull<u8>> {
-        let order = order_for(layout)?;
-        let block = LARGE_BLOCKS.get()?.take(order)?;
+        let block = LARGE_BLOCKS.get()?.take(frames_for(layout)?)?;
         NonNull::new(direct_map::pointer(block))
     }
 
@@ -115,12 +114,12 @@ unsafe impl GlobalAlloc for TwoTiers {
                 // that it came from the fixed region.
                 unsafe { self.small.lock().deallocate(block, layout) };
             });
-        } else if let (Some(owner), Some(order), Some(at)) = (
+        } else if let (Some(owner), Some(frames), Some(at)) = (
             LARGE_BLOCKS.get(),
-            order_for(layout),
+            frames_for(layout),
             direct_map::machine_address(block),
         ) {
-            owner.give_back(at, order);
+            owner.give_back(at, frames);
         }
     }
 }

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use xenvisor_core::machine::Machine;
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
-use xenvisor_core::number::{MachineAddr, Mfn, Order};
+use xenvisor_core::number::{MachineAddr, Mfn};
 use xenvisor_core::system::{Boot, Module};
 
 use super::Host;
@@ -84,12 +84,13 @@ pub fn assemble(host: &'static Host) -> Result<Assembled, AssembleError> {
 struct FromFrames(Arc<Frames>);
 
 impl LargeBlocks for FromFrames {
-    fn take(&self, order: Order) -> Option<MachineAddr> {
-        self.0.allocate(Owner::Hypervisor, order).ok()?.keep().address()
+    fn take(&self, frames: u64) -> Option<MachineAddr> {
+        let run = self.0.allocate_run(Owner::Hypervisor, frames).ok()?;
+        run.keep().address()
     }
 
-    fn give_back(&self, block: MachineAddr, order: Order) {
-        for frame in 0..order.frames() {
+    fn give_back(&self, block: MachineAddr, frames: u64) {
+        for frame in 0..frames {
             if let Some(mfn) = block.frame().checked_add(frame) {
                 self.0.release(mfn);
             }
