@@ -12,6 +12,9 @@ use super::settings::{MapEntry, Settings};
 use super::{Domain, Parts};
 use crate::build::{self, BuildError, Layout, Plan, RamFault};
 use crate::event::{DEFAULT_LIMIT, Ports};
+use crate::grant::handles::{self, Handles};
+use crate::grant::map::give_up_all;
+use crate::grant::table::{self, GrantTable};
 use crate::hypervisor::Hypervisor;
 use crate::machine::{GuestRam, VcpuSetup};
 use crate::memory::domain_memory::{DomainMemory, PopulateError};
@@ -126,6 +129,7 @@ pub fn destroy(hypervisor: &Hypervisor, domain: &Arc<Domain>) {
         .iter()
         .for_each(|vcpu| hypervisor.queues.remove(vcpu.key));
     domain.close_ports(hypervisor);
+    give_up_all(domain.party(), |id| hypervisor.domain(id));
     detach(hypervisor, domain, hypervisor.services.len());
     *domain.life.lock() = super::life::Life::Gone;
 }
@@ -172,6 +176,14 @@ fn assemble<'a>(
     }
     let shared_info = SharedInfo::allocate(frames).map_err(no_memory)?;
     let ports = Ports::new(DEFAULT_LIMIT, guest.vcpus).map_err(|_| CreateError::Books)?;
+    // The time tells this domain's grants from those of an earlier one with its number.
+    let edition = machine.now().as_ns();
+    let grants = GrantTable::new(
+        table::DEFAULT_LIMIT,
+        edition,
+        machine.memory().clone(),
+        frames.clone(),
+    );
     Ok(Domain::new(Parts {
         id,
         name: guest.name.clone(),
@@ -181,6 +193,8 @@ fn assemble<'a>(
         memory,
         shared_info,
         ports,
+        grants: grants.map_err(|_| CreateError::Books)?,
+        handles: Handles::new(handles::DEFAULT_LIMIT, machine.memory().clone(), frames.clone()),
         settings: settings(guest, layout),
         vcpus,
     }))

@@ -16,11 +16,15 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::clock::Instant;
 use crate::event::{Ports, Progress, close_some};
+use crate::grant::handles::Handles;
+use crate::grant::map::Party;
+use crate::grant::table::GrantTable;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{Rank, Ranked};
 use crate::machine::Machine;
 use crate::memory::domain_memory::DomainMemory;
 use crate::memory::guest::GuestMemory;
+use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, Port, VcpuId, Vector};
 use crate::p2m::Flush;
 use crate::sched::RunQueues;
@@ -53,6 +57,10 @@ pub struct Domain {
     pub shared_info: SharedInfo,
     /// Its event channel ports.
     pub ports: Ranked<Ports>,
+    /// What it offers to others.
+    pub grants: Ranked<GrantTable>,
+    /// Its receipts for what others offered.
+    pub handles: Ranked<Handles>,
     /// Parameters, memory map, and so on.
     pub settings: Ranked<Settings>,
     /// Where it is in its life.
@@ -85,6 +93,10 @@ pub struct Parts {
     pub shared_info: SharedInfo,
     /// Its ports.
     pub ports: Ranked<Ports>,
+    /// Its grant table.
+    pub grants: GrantTable,
+    /// Its receipts.
+    pub handles: Handles,
     /// Its settings.
     pub settings: Settings,
     /// Its vcpus, by number.
@@ -104,6 +116,8 @@ impl Domain {
             memory: parts.memory,
             shared_info: parts.shared_info,
             ports: parts.ports,
+            grants: Ranked::new(Rank::Grants, parts.grants),
+            handles: Ranked::new(Rank::Handles, parts.handles),
             settings: Ranked::new(Rank::Settings, parts.settings),
             life: Ranked::new(Rank::LifeCycle, Life::Built),
             vcpus: parts.vcpus,
@@ -137,6 +151,24 @@ impl Domain {
     #[must_use]
     pub fn guest_memory(&self) -> GuestMemory<'_> {
         self.memory.guest()
+    }
+
+    /// The domain as one side of a grant.
+    #[must_use]
+    pub const fn party(&self) -> Party<'_> {
+        Party {
+            memory: &self.memory,
+            table: &self.grants,
+            handles: &self.handles,
+        }
+    }
+
+    /// Changes the domain's second stage: what leaves it goes back when `change` is done, after a flush. To be called
+    /// with no lock held.
+    pub fn change<R>(&self, change: impl FnOnce(&mut Leaving<'_>) -> R) -> R {
+        let flush = |owed| self.flush(owed);
+        let mut leaving = Leaving::new(self.memory.frames(), &flush);
+        change(&mut leaving)
     }
 
     /// Whether shared pages have the 64-bit layout.

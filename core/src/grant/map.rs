@@ -4,14 +4,17 @@
 //! later one fails. Giving up: the receipt is taken, the frame unmapped, *flushed*, and only then is the offer unpinned
 //! and the handle free: the granter learns that its frame is no longer used when that is true.
 
+use alloc::sync::Arc;
+
 use super::handles::{Handles, Mapping};
 use super::pin::{PinError, Pinned, Purpose, Use};
 use super::table::GrantTable;
+use crate::domain::Domain;
 use crate::lock::Ranked;
 use crate::machine::Access;
 use crate::memory::domain_memory::{DomainMemory, PlaceError};
 use crate::memory::leaving::Leaving;
-use crate::number::{Gfn, GrantHandle, GrantRef};
+use crate::number::{DomainId, Gfn, GrantHandle, GrantRef};
 
 /// One side of a grant: a domain, as far as grants go.
 #[derive(Clone, Copy)]
@@ -113,6 +116,31 @@ pub fn finish(
         }
     }
     grantee.handles.lock().release(handle);
+}
+
+/// Gives up all mappings of a domain that has ended: no vcpu of it runs any more, so nothing is unmapped or flushed.
+/// `granter` finds domains that are still there.
+pub fn give_up_all(grantee: Party<'_>, granter: impl Fn(DomainId) -> Option<Arc<Domain>>) {
+    let mut from = GrantHandle::new(0);
+    loop {
+        let mut handles = grantee.handles.lock();
+        let Some(handle) = handles.next_live(from) else {
+            return;
+        };
+        from = handle;
+        let Some(mapping) = handles.take(handle) else {
+            return;
+        };
+        drop(handles);
+        grantee.memory.frames().release(mapping.mfn);
+        let granter = granter(mapping.granter);
+        let table = if mapping.granter == grantee.memory.owner() {
+            Some(grantee.table)
+        } else {
+            granter.as_ref().map(|domain| &domain.grants)
+        };
+        finish(grantee, handle, &mapping, table);
+    }
 }
 
 /// A reserved handle; freed unless it is filled.

@@ -25,9 +25,18 @@ pub enum OpenError {
     OutOfMemory,
 }
 
+/// An account, and whether it is open. One that is closed with frames in use stays until they are given back, and a
+/// new domain of the same number takes it over with what is in it.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    domain: DomainId,
+    account: Account,
+    open: bool,
+}
+
 /// All accounts, by domain. What a domain without an account gets is not counted.
 #[derive(Default)]
-pub(super) struct Accounts(Vec<(DomainId, Account)>);
+pub(super) struct Accounts(Vec<Entry>);
 
 impl Accounts {
     pub(super) fn len(&self) -> usize {
@@ -39,12 +48,17 @@ impl Accounts {
         &mut self,
         domain: DomainId,
         limit: u64,
-        room: &mut Vec<(DomainId, Account)>,
+        room: &mut Vec<Entry>,
     ) -> Result<bool, OpenError> {
-        let at = match self.position(domain) {
-            Ok(_) => return Err(OpenError::AlreadyOpen),
-            Err(at) => at,
-        };
+        if let Some(entry) = self.find(domain) {
+            if entry.open {
+                return Err(OpenError::AlreadyOpen);
+            }
+            entry.open = true;
+            entry.account.limit = limit;
+            return Ok(true);
+        }
+        let at = self.0.partition_point(|entry| entry.domain < domain);
         if self.0.capacity() == self.0.len() {
             if room.capacity() <= self.0.len() {
                 return Ok(false);
@@ -52,35 +66,42 @@ impl Accounts {
             room.append(&mut self.0);
             core::mem::swap(&mut self.0, room);
         }
-        self.0.insert(at, (domain, Account { used: 0, limit }));
+        let entry = Entry {
+            domain,
+            account: Account { used: 0, limit },
+            open: true,
+        };
+        self.0.insert(at, entry);
         Ok(true)
     }
 
     pub(super) fn close(&mut self, domain: DomainId) {
-        if let Ok(at) = self.position(domain) {
-            self.0.remove(at);
+        if let Some(entry) = self.find(domain) {
+            entry.open = false;
         }
+        self.forget_empty(domain);
     }
 
-    pub(super) fn get(&self, domain: DomainId) -> Option<Account> {
-        let at = self.position(domain).ok()?;
-        self.0.get(at).map(|(_, account)| *account)
+    pub(super) fn get(&mut self, domain: DomainId) -> Option<Account> {
+        self.find(domain)
+            .filter(|entry| entry.open)
+            .map(|entry| entry.account)
     }
 
     pub(super) fn set_limit(&mut self, domain: DomainId, limit: u64) {
-        if let Some(account) = self.find(domain) {
-            account.limit = limit;
+        if let Some(entry) = self.find(domain) {
+            entry.account.limit = limit;
         }
     }
 
     /// Whether the frames are within the limit; if so, they count from now on.
     pub(super) fn charge(&mut self, domain: DomainId, frames: u64) -> bool {
-        let Some(account) = self.find(domain) else {
+        let Some(entry) = self.find(domain) else {
             return true;
         };
-        match account.used.checked_add(frames) {
-            Some(used) if used <= account.limit => {
-                account.used = used;
+        match entry.account.used.checked_add(frames) {
+            Some(used) if used <= entry.account.limit => {
+                entry.account.used = used;
                 true
             }
             _ => false,
@@ -88,17 +109,21 @@ impl Accounts {
     }
 
     pub(super) fn refund(&mut self, domain: DomainId, frames: u64) {
-        if let Some(account) = self.find(domain) {
-            account.used = account.used.saturating_sub(frames);
+        if let Some(entry) = self.find(domain) {
+            entry.account.used = entry.account.used.saturating_sub(frames);
+            if !entry.open {
+                self.forget_empty(domain);
+            }
         }
     }
 
-    fn position(&self, domain: DomainId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&domain, |(owner, _)| *owner)
+    fn forget_empty(&mut self, domain: DomainId) {
+        self.0
+            .retain(|entry| entry.domain != domain || entry.open || entry.account.used > 0);
     }
 
-    fn find(&mut self, domain: DomainId) -> Option<&mut Account> {
-        let at = self.position(domain).ok()?;
-        self.0.get_mut(at).map(|(_, account)| account)
+    fn find(&mut self, domain: DomainId) -> Option<&mut Entry> {
+        let at = self.0.binary_search_by_key(&domain, |entry| entry.domain).ok()?;
+        self.0.get_mut(at)
     }
 }

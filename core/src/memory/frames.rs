@@ -338,7 +338,7 @@ impl Frames {
         }
     }
 
-    /// The domain's frames no longer count. Its number must not be given to another while frames are left.
+    /// The domain has ended. Frames of it that others still use go on to count for its number.
     pub fn close_account(&self, domain: DomainId) {
         self.lists.lock().accounts.close(domain);
     }

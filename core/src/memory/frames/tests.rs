@@ -125,8 +125,6 @@ fn a_frame_counts_for_its_owner_until_its_last_reference_is_gone() {
     assert_eq!(used(), 0);
     assert!(frames.charge(id, 3));
     assert!(!frames.charge(id, 1));
-    frames.close_account(id);
-    assert_eq!(frames.account(id), None);
 }
 
 #[test]
@@ -141,6 +139,23 @@ fn accounts_of_many_domains_are_kept_apart() {
         let used = frames.account(DomainId::new(id)).map(|account| account.used);
         assert_eq!(used, (id != 50).then_some(u64::from(id)));
     }
+}
+
+#[test]
+fn frames_that_outlive_their_domain_count_for_the_next_of_its_number() {
+    let frames = machine(512);
+    let id = DomainId::new(5);
+    frames.open_account(id, 3).unwrap();
+    let left = frames.allocate(Owner::Domain(id), Order::FRAME).unwrap();
+    frames.close_account(id);
+    assert_eq!(frames.account(id), None);
+    frames.open_account(id, 2).unwrap();
+    assert_eq!(frames.account(id), Some(Account { used: 1, limit: 2 }));
+    drop(left);
+    assert_eq!(frames.account(id), Some(Account { used: 0, limit: 2 }));
+    frames.close_account(id);
+    frames.open_account(id, 1).unwrap();
+    assert_eq!(frames.account(id), Some(Account { used: 0, limit: 1 }));
 }
 
 #[test]
