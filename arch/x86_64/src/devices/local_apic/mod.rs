@@ -82,6 +82,8 @@ pub struct LocalApic {
     in_service: VectorSet,
     level: VectorSet,
     timer: Timer,
+    /// An upcall that came while the APIC was disabled.
+    upcall: Option<Vector>,
 }
 
 const SOFTWARE_ENABLE: u32 = 1 << 8;
@@ -115,12 +117,16 @@ impl LocalApic {
             in_service: VectorSet::default(),
             level: VectorSet::default(),
             timer: Timer::new(),
+            upcall: None,
         }
     }
 
     /// What an INIT does: everything but the id and the base MSR starts afresh.
     pub fn init(&mut self) {
-        *self = Self::with_base(self.vcpu, self.base);
+        *self = Self {
+            upcall: self.upcall,
+            ..Self::with_base(self.vcpu, self.base)
+        };
     }
 
     /// The APIC id: twice the vcpu's number.
@@ -149,7 +155,10 @@ impl LocalApic {
         let new = self.base.changed_to(value)?;
         if new.is_enabled() != self.base.is_enabled() {
             // Off and on again is a reset; while off, nothing of the old state may show.
-            *self = Self::with_base(self.vcpu, new);
+            *self = Self {
+                upcall: self.upcall,
+                ..Self::with_base(self.vcpu, new)
+            };
         }
         self.base = new;
         Ok(())
@@ -181,6 +190,16 @@ impl LocalApic {
             Trigger::Level => self.level.insert(vector),
         };
         self.requested.insert(vector)
+    }
+
+    /// Requests the vector by which the guest is told of events. Other interrupts are lost on a disabled APIC; this
+    /// one, as under Xen, comes when the guest enables it: the guest is told once, and would wait for ever.
+    pub fn tell(&mut self, vector: Vector) {
+        if self.is_enabled() {
+            self.accept(vector, Trigger::Edge);
+        } else {
+            self.upcall = Some(vector);
+        }
     }
 
     /// The vector to inject next: the highest requested one, if the processor priority lets it through.

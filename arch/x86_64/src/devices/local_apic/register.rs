@@ -310,6 +310,11 @@ impl LocalApic {
                 *entry |= MASKED;
             }
         }
+        if self.is_enabled()
+            && let Some(vector) = self.upcall.take()
+        {
+            self.accept(vector, Trigger::Edge);
+        }
     }
 
     fn set_lvt(&mut self, entry: Lvt, value: u32, now: Instant) {

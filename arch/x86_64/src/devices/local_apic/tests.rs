@@ -49,6 +49,19 @@ fn after_power_on_it_is_what_xen_shows() {
 }
 
 #[test]
+fn an_upcall_to_a_disabled_apic_comes_when_it_is_enabled() {
+    let mut apic = LocalApic::new(VcpuId::new(0), 40);
+    apic.tell(vector(0xf3));
+    assert_eq!(apic.highest_pending(), None);
+    apic.write_mmio(0xf0, 4, 0x1ff, NOW);
+    assert_eq!(apic.highest_pending(), Some(vector(0xf3)));
+    apic.acknowledge(vector(0xf3));
+    apic.write_mmio(0xb0, 4, 0, NOW);
+    apic.write_mmio(0xf0, 4, 0x1ff, NOW);
+    assert_eq!(apic.highest_pending(), None, "it comes once");
+}
+
+#[test]
 fn a_disabled_apic_takes_nothing_and_masks_its_table() {
     let mut apic = enabled(0);
     apic.write_mmio(0x320, 4, 0x40, NOW);

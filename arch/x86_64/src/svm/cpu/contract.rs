@@ -67,7 +67,7 @@ impl VirtCpu for SvmCpu {
     }
 
     fn raise(&mut self, vector: Vector) {
-        self.apic.accept(vector, Trigger::Edge);
+        self.apic.tell(vector);
     }
 
     fn set_upcall_line(&mut self, vector: Option<Vector>) {
