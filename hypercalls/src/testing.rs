@@ -15,6 +15,8 @@ use xenvisor_core::domain::create::SharedInfo;
 use xenvisor_core::domain::settings::Settings;
 use xenvisor_core::domain::{Domain, Parts};
 use xenvisor_core::event::{DEFAULT_LIMIT, Ports};
+use xenvisor_core::grant::handles::Handles;
+use xenvisor_core::grant::table::GrantTable;
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::machine::{
     Access, BadAddress, Call, Exit, GuestRam, Ipi, Level, Machine, MachineMemory, Outcome, Registers,
@@ -248,6 +250,7 @@ fn domain(hypervisor: &Hypervisor, id: DomainId, vcpus: u32) -> Domain {
             Vcpu::new(VcpuKey { domain: id, vcpu }, cpu, machine.now())
         })
         .collect();
+    let grants = GrantTable::new(4, 1, machine.memory().clone(), frames.clone()).unwrap();
     Domain::new(Parts {
         id,
         name: String::from("test"),
@@ -257,6 +260,8 @@ fn domain(hypervisor: &Hypervisor, id: DomainId, vcpus: u32) -> Domain {
         memory,
         shared_info: SharedInfo::allocate(frames).unwrap(),
         ports: Ports::new(DEFAULT_LIMIT, vcpus.len() as u32).unwrap(),
+        grants,
+        handles: Handles::new(100, machine.memory().clone(), frames.clone()),
         settings: Settings::default(),
         vcpus,
     })
