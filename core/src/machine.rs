@@ -191,7 +191,8 @@ pub trait VirtCpu: Send {
         access: Access,
     ) -> Result<GuestAddr, BadAddress>;
 
-    /// An edge into the local APIC: the vector becomes requested, once, if the APIC is enabled in software.
+    /// An edge into the local APIC, for an upcall: the vector becomes requested, once. While the guest has its APIC
+    /// disabled in software, the request is kept until it enables it, as Xen does.
     fn raise(&mut self, vector: Vector);
 
     /// The level-like upcall line that bypasses the local APIC: while set, the vector is injected

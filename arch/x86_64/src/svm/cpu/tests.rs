@@ -502,6 +502,36 @@ fn the_upcall_is_injected_when_interrupts_are_enabled_and_awaited_when_not() {
 }
 
 #[test]
+fn an_upcall_through_the_apic_waits_until_the_guest_enables_the_apic() {
+    let mut world = World::with(Assists {
+        next_rip: true,
+        decode: false,
+    });
+    world.cpu.raise(Vector::new(0xf3));
+    world.scene(|block, registers| {
+        assert_eq!(injected(block), None);
+        block.save.rflags |= 1 << 9;
+        // As an x2APIC: MSR 0x1b, then the spurious-vector register enables it.
+        block.control.exit_code = 0x7c;
+        block.control.exit_info_1 = 1;
+        block.save.rax = 0xfee0_0d00;
+        registers.rcx = 0x1b;
+    });
+    world.scene(|block, registers| {
+        assert_eq!(injected(block), None);
+        block.control.exit_code = 0x7c;
+        block.control.exit_info_1 = 1;
+        block.save.rax = 0x1ff;
+        registers.rcx = 0x80f;
+    });
+    world.scene(|block, _| {
+        assert_eq!(injected(block), Some(Event::Interrupt(Vector::new(0xf3))));
+        block.control.exit_code = 0x60;
+    });
+    assert_eq!(world.run(&[]), Exit::Preempted);
+}
+
+#[test]
 fn an_interrupt_whose_delivery_was_cut_short_is_delivered_again() {
     let mut world = World::new();
     let event = Event::Interrupt(Vector::new(0x41));
