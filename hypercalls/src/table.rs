@@ -10,7 +10,8 @@ use crate::answer::Served;
 use crate::context::Context;
 use crate::errno::Errno;
 use crate::{
-    console_io, event_channel_op, hvm_op, multicall, sched_op, set_timer_op, vcpu_op, vm_assist, xen_version,
+    console_io, event_channel_op, grant_table_op, hvm_op, memory_op, multicall, sched_op, set_timer_op,
+    vcpu_op, vm_assist, xen_version,
 };
 
 /// Serves a hypercall.
@@ -32,6 +33,8 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::HYPERVISOR_sched_op     => sched_op::serve(cx, call),
         abi::HYPERVISOR_event_channel_op => event_channel_op::serve(cx, call),
         abi::HYPERVISOR_hvm_op       => hvm_op::serve(cx, call),
+        abi::HYPERVISOR_memory_op => memory_op::serve(cx, call),
+        abi::HYPERVISOR_grant_table_op => grant_table_op::serve(cx, call),
         _                            => Err(Errno::NO_CALL),
     }
 }
