@@ -76,7 +76,9 @@ impl Qemu {
     pub fn new(boot: Boot) -> Qemu {
         Qemu {
             boot,
-            processor: "qemu64,+svm,+npt".to_owned(),
+            // QEMU 7.2 loses the flags after CMPXCHG16B: an exit right behind it stores an operand as RFLAGS, and Linux
+            // 6.12 dies of it within a second. Without the feature kernels do without the instruction.
+            processor: "qemu64,+svm,+npt,-cx16".to_owned(),
             memory_mib: 2048,
             command_line: String::new(),
             gdb: false,
