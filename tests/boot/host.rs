@@ -6,7 +6,7 @@ use xtask::iso::Protocol;
 use xtask::machine::Ending;
 
 fn trial(name: &str) -> Machine {
-    Machine::with("host").line(&format!("try={name}"))
+    Machine::with("host").line(&format!("host.try={name}"))
 }
 
 /// The last words of a host that fails at `name`, after the test that it ended the machine as a failed one.

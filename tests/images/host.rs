@@ -1,6 +1,6 @@
 //! An image without guests, for tests of the bare host: the command line says what to try.
 //!
-//! `try=NAME` picks one of the trials below; each ends the machine well, or the way its name says.
+//! `host.try=NAME` picks one of the trials below; each ends the machine well, or the way its name says.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![allow(
     clippy::panic,
@@ -22,8 +22,8 @@ mod bare {
     use alloc::{format, vec};
     use core::hint::black_box;
 
-    use xenvisor::bare::boot::command_line::settings;
     use xenvisor::bare::host::Host;
+    use xenvisor::bare::host::assemble::assemble;
     use xenvisor::bare::host::end::{End, end};
     use xenvisor_core::number::MachineAddr;
 
@@ -34,11 +34,10 @@ mod bare {
     #[unsafe(no_mangle)]
     fn xenvisor_image_main(host: &'static Host) -> ! {
         let line = host.boot().command_line.as_str();
-        let what = settings(line)
-            .filter_map(Result::ok)
-            .find(|setting| setting.key == "try")
-            .map(|setting| setting.value);
-        match what.as_deref().unwrap_or("nothing") {
+        let what = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("host.try="));
+        match what.unwrap_or("nothing") {
             "nothing" => {}
             "panic" => panic!("as asked"),
             "overflow" => drop(black_box(deeper(1))),
@@ -178,18 +177,34 @@ mod bare {
         say(host, "memory is as it should be");
     }
 
-    fn heap(host: &Host) {
+    /// Small things come from the fixed region, large ones from the frames of the machine, and all go back.
+    fn heap(host: &'static Host) {
         use xenvisor::bare::heap::small_bytes_in_use;
-        let before = small_bytes_in_use();
+        let frames = assemble(host).unwrap().frames;
+        let (small, free) = (small_bytes_in_use(), frames.free());
+        let taken = || free - frames.free();
+
         let many: vec::Vec<String> = (0..1000).map(|i| format!("number {i}")).collect();
         assert!(many.iter().enumerate().all(|(i, s)| *s == format!("number {i}")));
-        assert!(small_bytes_in_use() > before);
+        assert!(small_bytes_in_use() > small);
         drop(many);
-        assert_eq!(small_bytes_in_use(), before);
-        let large = vec![7_u8; 1 << 20];
-        assert!(large.iter().all(|&byte| byte == 7));
-        let too_large = vec::Vec::<u8>::new().try_reserve_exact(1 << 30);
-        assert!(too_large.is_err());
+        assert_eq!((small_bytes_in_use(), taken()), (small, 0));
+
+        let mut large = vec![7_u8; (1 << 20) + 1];
+        assert_eq!(taken(), 257);
+        large.reserve_exact(4095);
+        assert_eq!(taken(), 257);
+        large.resize(3 << 20, 8);
+        assert!(large.iter().take((1 << 20) + 1).all(|&byte| byte == 7));
+        assert!(large.iter().skip((1 << 20) + 1).all(|&byte| byte == 8));
+        large.truncate(5);
+        large.shrink_to_fit();
+        assert_eq!((&*large, taken()), (&[7; 5][..], 0));
+        drop(large);
+        assert_eq!(small_bytes_in_use(), small);
+
+        let mut too_large = vec::Vec::<u8>::new();
+        assert!(too_large.try_reserve_exact(1 << 40).is_err());
         say(host, "the heap is as it should be");
     }
 

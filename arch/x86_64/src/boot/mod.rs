@@ -1,7 +1,6 @@
 //! From a loader's jump to a running host: one image, three boot protocols, one [`BootInfo`].
 
 pub mod bundle;
-pub mod command_line;
 #[cfg(target_os = "none")]
 mod entry;
 #[cfg(any(target_os = "none", test))]

@@ -115,6 +115,16 @@ impl Serial {
     }
 }
 
+/// Waits until the last byte has left, as long as that may take: about 1.5 ms for a full FIFO.
+pub(crate) fn drain() {
+    const IDLE: u8 = 1 << 6;
+    let mut patience = PATIENCE;
+    while read(LINE_STATUS) & IDLE == 0 && patience != 0 {
+        patience -= 1;
+        spin_loop();
+    }
+}
+
 /// The line without its lock: for the last words of a machine that is ending anyway.
 pub(crate) struct LastWords;
 

@@ -2,6 +2,7 @@
 
 use x86::io::outb;
 
+use crate::console::serial::drain;
 use crate::log;
 
 /// QEMU's `isa-debug-exit` listens here: QEMU's exit status is `(value << 1) | 1`.
@@ -24,6 +25,7 @@ pub enum End {
 
 /// Ends the machine: under QEMU its process, elsewhere all activity of this processor.
 pub fn end(how: End) -> ! {
+    drain();
     // SAFETY: the machine is over. Where the port is not QEMU's, whatever answers there finds nobody left to
     // be disturbed.
     unsafe { outb(DEBUG_EXIT, how as u8) };
