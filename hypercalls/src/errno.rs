@@ -1,9 +1,8 @@
 //! Meanings become Xen's error numbers: the only file that knows both.
 
 use xenvisor_abi::errno as raw;
-use xenvisor_core::grant::table::{ShowError, VersionError};
+use xenvisor_core::grant::table::VersionError;
 use xenvisor_core::machine::{BadAddress, NotRam};
-use xenvisor_core::memory::domain_memory::{MoveError, PlaceError, PopulateError, TakeError};
 use xenvisor_core::memory::frames::OutOfFrames;
 use xenvisor_core::p2m::MapError;
 
@@ -56,6 +55,10 @@ meanings! {
     NO_DATA = ENODATA,
     /// A number is out of range.
     RANGE = ERANGE,
+    /// A number is none that could have been reached.
+    DOMAIN = EDOM,
+    /// A call goes on where it has never been.
+    SEQUENCE = EILSEQ,
     /// The buffer is too small.
     NO_BUFFER = ENOBUFS,
     /// The other side is not there (any more).
@@ -103,55 +106,6 @@ impl From<MapError> for Errno {
         match error {
             MapError::OutOfFrames => Self::NO_MEMORY,
             MapError::Misaligned | MapError::OutOfRange => Self::INVALID,
-        }
-    }
-}
-
-impl From<PlaceError> for Errno {
-    fn from(error: PlaceError) -> Self {
-        match error {
-            PlaceError::Device(_) => Self::NOT_PERMITTED,
-            PlaceError::NotOwn(_) => Self::INVALID,
-            PlaceError::Map(error) => error.into(),
-        }
-    }
-}
-
-impl From<MoveError> for Errno {
-    fn from(error: MoveError) -> Self {
-        match error {
-            MoveError::Source(_) => Self::INVALID,
-            MoveError::Place(error) => error.into(),
-        }
-    }
-}
-
-impl From<ShowError> for Errno {
-    fn from(error: ShowError) -> Self {
-        match error {
-            ShowError::NoSuchFrame(_) => Self::INVALID,
-            ShowError::Place(error) => error.into(),
-        }
-    }
-}
-
-impl From<TakeError> for Errno {
-    fn from(error: TakeError) -> Self {
-        match error {
-            TakeError::NotMapped(_) => Self::NO_ENTRY,
-            TakeError::NotOwn(_) => Self::INVALID,
-            TakeError::Device(_) => Self::NOT_PERMITTED,
-            TakeError::Map(error) => error.into(),
-        }
-    }
-}
-
-impl From<PopulateError> for Errno {
-    fn from(error: PopulateError) -> Self {
-        match error {
-            PopulateError::OutOfFrames => Self::NO_MEMORY,
-            PopulateError::Occupied(_) => Self::EXISTS,
-            PopulateError::Map(error) => error.into(),
         }
     }
 }

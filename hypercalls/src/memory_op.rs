@@ -1,8 +1,11 @@
-//! `memory_op`: which frames a guest has, and where. Public header `memory.h`.
+//! `memory_op`: a guest's memory: where its frames are, and how many. Public header `memory.h`.
 //!
-//! The command's bits 5:0 say what; the bits above say how far a long operation has come, so that it goes on where it
-//! stopped: what is not done after a slice is the same call, further on.
+//! The command is in the low 6 bits; above them a call that is made again keeps how far it has come. Those that change
+//! reservations never fail: their result is how many extents are done, and what stopped them is not said.
 
+mod arguments;
+mod map;
+mod meanings;
 mod physmap;
 mod reservation;
 mod status;
@@ -13,38 +16,51 @@ use xenvisor_core::machine::Call;
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::table::{argument, command};
+use crate::table::{argument, low};
 
-/// Where the progress begins in the command.
+/// How far the progress is shifted up beside the command (`MEMOP_EXTENT_SHIFT`).
 const PROGRESS_SHIFT: u32 = 6;
-/// The bits of the command proper.
 const COMMAND: u32 = (1 << PROGRESS_SHIFT) - 1;
 
 /// Serves the call.
 ///
 /// # Errors
-/// As each row says; `NO_CALL` for what guests without privilege do not ask here.
+/// `FAULT` where an argument cannot be read or an answer not be written, `NO_CALL` for other commands; otherwise as
+/// each row says.
 #[rustfmt::skip]
 pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
-    let command = command(call);
-    let (at, done) = (argument(call, 1), u64::from(command >> PROGRESS_SHIFT));
-    match command & COMMAND {
-        abi::XENMEM_increase_reservation  => reservation::increase(cx, call, at, done),
-        abi::XENMEM_decrease_reservation  => reservation::decrease(cx, call, at, done),
-        abi::XENMEM_populate_physmap      => reservation::populate(cx, call, at, done),
-        abi::XENMEM_current_reservation   => status::current_reservation(cx, at),
-        abi::XENMEM_maximum_reservation   => status::maximum_reservation(cx, at),
-        abi::XENMEM_maximum_gpfn          => status::maximum_gpfn(cx, at),
-        abi::XENMEM_memory_map            => status::memory_map(cx, at),
-        abi::XENMEM_add_to_physmap        => physmap::add(cx, call, at, done),
-        abi::XENMEM_remove_from_physmap   => physmap::remove(cx, at),
+    let at = argument(call, 1);
+    match low(argument(call, 0)) & COMMAND {
+        abi::XENMEM_increase_reservation  => reservation::increase(cx, call, at),
+        abi::XENMEM_decrease_reservation  => reservation::decrease(cx, call, at),
+        abi::XENMEM_populate_physmap      => reservation::populate(cx, call, at),
+        abi::XENMEM_maximum_ram_page      => status::maximum_ram_page(cx, call),
+        abi::XENMEM_current_reservation   => status::current_reservation(cx, call, at),
+        abi::XENMEM_maximum_reservation   => status::maximum_reservation(cx, call, at),
+        abi::XENMEM_maximum_gpfn          => status::maximum_gpfn(cx, call, at),
+        abi::XENMEM_add_to_physmap        => physmap::add(cx, call, at),
+        abi::XENMEM_add_to_physmap_batch  => physmap::add_batch(cx, call, at),
+        abi::XENMEM_remove_from_physmap   => physmap::remove(cx, call, at),
+        abi::XENMEM_memory_map            => map::get(cx, at),
+        abi::XENMEM_set_memory_map        => map::set(cx, at),
         _                                 => Err(Errno::NO_CALL),
     }
 }
 
-/// The same call, to go on after `done` of its parts.
+/// How far the call has come: extents or frames done.
+///
+/// Xen keeps it in an `unsigned long`: a 64-bit caller that puts more there than fits is told so by each row.
+fn progress(call: &Call) -> u64 {
+    argument(call, 0) >> PROGRESS_SHIFT
+}
+
+/// The same call, having come so far.
 fn again(call: &Call, done: u64) -> Answer {
     let mut arguments = call.arguments;
-    arguments[0] = u64::from(command(call) & COMMAND) | done << PROGRESS_SHIFT;
+    let command = u64::from(low(argument(call, 0)) & COMMAND);
+    arguments[0] = command | done << PROGRESS_SHIFT;
     Answer::Again(arguments)
 }
+
+#[cfg(test)]
+mod tests;

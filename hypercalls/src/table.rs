@@ -24,18 +24,18 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         return Err(Errno::NOT_PERMITTED);
     }
     match u32::try_from(call.number).map_err(|_| Errno::NO_CALL)? {
-        abi::HYPERVISOR_multicall    => multicall::serve(cx, call),
-        abi::HYPERVISOR_set_timer_op => set_timer_op::serve(cx, call),
-        abi::HYPERVISOR_xen_version  => xen_version::serve(cx, call),
-        abi::HYPERVISOR_console_io   => console_io::serve(cx, call),
-        abi::HYPERVISOR_vm_assist    => vm_assist::serve(cx, call),
-        abi::HYPERVISOR_vcpu_op      => vcpu_op::serve(cx, call),
-        abi::HYPERVISOR_sched_op     => sched_op::serve(cx, call),
+        abi::HYPERVISOR_memory_op        => memory_op::serve(cx, call),
+        abi::HYPERVISOR_grant_table_op   => grant_table_op::serve(cx, call),
+        abi::HYPERVISOR_multicall        => multicall::serve(cx, call),
+        abi::HYPERVISOR_set_timer_op     => set_timer_op::serve(cx, call),
+        abi::HYPERVISOR_xen_version      => xen_version::serve(cx, call),
+        abi::HYPERVISOR_console_io       => console_io::serve(cx, call),
+        abi::HYPERVISOR_vm_assist        => vm_assist::serve(cx, call),
+        abi::HYPERVISOR_vcpu_op          => vcpu_op::serve(cx, call),
+        abi::HYPERVISOR_sched_op         => sched_op::serve(cx, call),
         abi::HYPERVISOR_event_channel_op => event_channel_op::serve(cx, call),
-        abi::HYPERVISOR_hvm_op       => hvm_op::serve(cx, call),
-        abi::HYPERVISOR_memory_op => memory_op::serve(cx, call),
-        abi::HYPERVISOR_grant_table_op => grant_table_op::serve(cx, call),
-        _                            => Err(Errno::NO_CALL),
+        abi::HYPERVISOR_hvm_op           => hvm_op::serve(cx, call),
+        _                                => Err(Errno::NO_CALL),
     }
 }
 

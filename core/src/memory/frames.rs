@@ -220,6 +220,12 @@ impl Frames {
         self.total
     }
 
+    /// The frame behind the last one.
+    #[must_use]
+    pub fn end(&self) -> Mfn {
+        self.mfn(self.count)
+    }
+
     /// A block for `owner`, one reference on each of its frames. What is in it is what its last user left:
     /// see [`Frames::allocate_zeroed`].
     ///

@@ -1,122 +1,123 @@
-//! What is behind a guest frame: the shared info page, frames of the grant table, frames of the guest's own.
+//! Placing frames at guest frames of the caller's choice, and taking them away.
+
+use alloc::sync::Arc;
 
 use xenvisor_abi::memory as abi;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::grant::table::TableFrame;
-use xenvisor_core::machine::{Call, Width};
+use xenvisor_core::machine::Call;
+use xenvisor_core::memory::domain_memory::TakeError;
 use xenvisor_core::number::Gfn;
 use xenvisor_core::policy::Act;
 
-use super::again;
+use super::arguments::{self, AddToPhysmap, AddToPhysmapBatch};
+use super::{again, progress};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::table::low;
 
-/// Frames moved in one slice.
-const SLICE: u64 = 64;
-/// An index into the grant table with this bit is one of status frames.
-const STATUS: u32 = 1 << 31;
+/// Frames placed before others get their turn.
+const SLICE: u16 = 64;
 
-/// What is to be put where.
-struct Wanted {
-    domain: u16,
-    size: u16,
-    space: u32,
-    index: u64,
-    at: u64,
-}
-
-fn decode(cx: &Context<'_>, at: u64) -> Result<Wanted, Errno> {
-    Ok(match cx.width {
-        Width::Bits64 => {
-            let from: abi::AddToPhysmap = cx.read(at)?;
-            Wanted {
-                domain: from.domid,
-                size: from.size,
-                space: from.space,
-                index: from.idx,
-                at: from.gpfn,
-            }
-        }
-        Width::Bits32 => {
-            let from: abi::compat::AddToPhysmap = cx.read(at)?;
-            let (index, at) = (u64::from(from.idx), u64::from(from.gpfn));
-            Wanted {
-                domain: from.domid,
-                size: from.size,
-                space: from.space,
-                index,
-                at,
-            }
-        }
-    })
-}
-
-/// Puts a frame behind a guest frame. RAM that was there is given back, a page of the hypervisor merely unhooked.
-///
-/// `INVALID` for a frame there is not, `NO_CALL` for another domain's, `NOT_PERMITTED` where a device is.
-pub(super) fn add(cx: &Context<'_>, call: &Call, at: u64, done: u64) -> Served {
-    let wanted = decode(cx, at)?;
-    let target = cx.domain(wanted.domain)?;
-    cx.authorise_control(target.id, Act::Memory, "to change what is behind a guest frame")?;
-    if wanted.space != abi::XENMAPSPACE_gmfn_range {
-        return one(&target, wanted.space, wanted.index, wanted.at);
+/// Places one frame, or moves a range of the domain's own.
+pub(super) fn add(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    let start = u16::try_from(progress(call)).map_err(|_| Errno::DOMAIN)?;
+    let argument = AddToPhysmap::read(cx, at)?;
+    if argument.space == abi::XENMAPSPACE_gmfn_foreign {
+        return Err(Errno::NO_CALL);
     }
-    let end = u64::from(wanted.size);
-    let slice = end.min(done.saturating_add(SLICE));
-    for n in done..slice {
-        let index = wanted.index.checked_add(n).ok_or(Errno::INVALID)?;
-        let at = wanted.at.checked_add(n).ok_or(Errno::INVALID)?;
-        one(&target, abi::XENMAPSPACE_gmfn, index, at)?;
+    let target = cx.domain(argument.domain)?;
+    cx.authorise_control(target.id, Act::Memory, "to place frames")?;
+    if argument.space != abi::XENMAPSPACE_gmfn_range {
+        place(&target, argument.space, argument.index, Gfn::new(argument.frame))?;
+        return Ok(Answer::OK);
     }
-    Ok(if slice < end {
-        again(call, slice)
-    } else {
-        Answer::OK
-    })
-}
-
-fn one(target: &Domain, space: u32, index: u64, at: u64) -> Served {
-    let at = Gfn::new(at);
-    target.change(|leaving| match space {
-        abi::XENMAPSPACE_shared_info if index == 0 => {
-            Ok(target.memory.place(target.shared_info.mfn(), at, leaving)?)
-        }
-        abi::XENMAPSPACE_grant_table => {
-            let number = low(index);
-            let which = if number & STATUS == 0 {
-                TableFrame::Shared(number)
-            } else {
-                TableFrame::Status(number & !STATUS)
-            };
-            Ok(target.grants.lock().show(which, at, &target.memory, leaving)?)
-        }
-        abi::XENMAPSPACE_gmfn => Ok(target.memory.relocate(Gfn::new(index), at, leaving)?),
-        abi::XENMAPSPACE_gmfn_foreign => Err(Errno::NO_CALL),
-        _ => Err(Errno::INVALID),
-    })?;
+    if argument.size < start {
+        return Err(Errno::SEQUENCE);
+    }
+    let end = argument.size.min(start.saturating_add(SLICE));
+    for frame in (start..end).map(u64::from) {
+        let from = argument.index.checked_add(frame).ok_or(Errno::INVALID)?;
+        let to = argument.frame.checked_add(frame).ok_or(Errno::INVALID)?;
+        place(&target, abi::XENMAPSPACE_gmfn, from, Gfn::new(to))?;
+    }
+    if end < argument.size {
+        return Ok(again(call, end.into()));
+    }
     Ok(Answer::OK)
 }
 
-/// Takes away what is behind a guest frame. `NO_ENTRY` where nothing is.
-pub(super) fn remove(cx: &Context<'_>, at: u64) -> Served {
-    let (domain, at) = match cx.width {
-        Width::Bits64 => {
-            let from: abi::RemoveFromPhysmap = cx.read(at)?;
-            (from.domid, from.gpfn)
+/// Places many frames, each with an outcome of its own.
+pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    let start = u16::try_from(progress(call)).map_err(|_| Errno::DOMAIN)?;
+    let argument = AddToPhysmapBatch::read(cx, at)?;
+    let space = u32::from(argument.space);
+    if space == abi::XENMAPSPACE_gmfn_range {
+        return Err(Errno::NOT_SUPPORTED);
+    }
+    let target = cx.domain(argument.domain)?;
+    cx.authorise_control(target.id, Act::Memory, "to place frames")?;
+    if argument.size < start {
+        return Err(Errno::SEQUENCE);
+    }
+    let end = argument.size.min(start.saturating_add(SLICE));
+    for element in (start..end).map(u64::from) {
+        let index = argument.indices.get(cx, element)?;
+        let frame = argument.frames.get(cx, element)?;
+        let outcome_at = argument.errors.checked_add(element.saturating_mul(4));
+        let outcome = cx.reserve::<i32>(outcome_at.ok_or(Errno::FAULT)?)?;
+        let placed = if space == abi::XENMAPSPACE_gmfn_foreign {
+            // Only a hardware domain maps frames of others this way.
+            Err(Errno::NOT_PERMITTED)
+        } else {
+            place(&target, space, index, Gfn::new(frame))
+        };
+        outcome.send(&placed.map_or_else(|errno| errno.raw().wrapping_neg(), |()| 0));
+    }
+    if end < argument.size {
+        return Ok(again(call, end.into()));
+    }
+    Ok(Answer::OK)
+}
+
+/// Puts what a space holds at an index behind a guest frame.
+fn place(target: &Arc<Domain>, space: u32, index: u64, at: Gfn) -> Result<(), Errno> {
+    target.change(|leaving| match space {
+        abi::XENMAPSPACE_shared_info if index == 0 => {
+            let frame = target.shared_info.mfn();
+            Ok(target.memory.place(frame, at, leaving)?)
         }
-        Width::Bits32 => {
-            let from: abi::compat::RemoveFromPhysmap = cx.read(at)?;
-            (from.domid, u64::from(from.gpfn))
+        abi::XENMAPSPACE_grant_table => {
+            let which = table_frame(index).ok_or(Errno::INVALID)?;
+            let mut table = target.grants.lock();
+            Ok(table.show(which, at, &target.memory, leaving)?)
         }
-    };
+        abi::XENMAPSPACE_gmfn => Ok(target.memory.relocate(Gfn::new(index), at, leaving)?),
+        _ => Err(Errno::INVALID),
+    })
+}
+
+fn table_frame(index: u64) -> Option<TableFrame> {
+    let of_status = index & !abi::XENMAPIDX_grant_table_status;
+    if of_status == index {
+        u32::try_from(index).ok().map(TableFrame::Shared)
+    } else {
+        u32::try_from(of_status).ok().map(TableFrame::Status)
+    }
+}
+
+/// Takes one frame away. `NO_ENTRY` if there is none, or it is a grant, which its receipt alone gives up.
+pub(super) fn remove(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::INVALID);
+    }
+    let (domain, frame) = arguments::remove_from_physmap(cx, at)?;
     let target = cx.domain(domain)?;
-    cx.authorise_control(
-        target.id,
-        Act::Memory,
-        "to take away what is behind a guest frame",
-    )?;
-    target.change(|leaving| target.memory.remove(Gfn::new(at), leaving))?;
+    cx.authorise_control(target.id, Act::Memory, "to take frames away")?;
+    let removed = target.change(|leaving| target.memory.remove(Gfn::new(frame), leaving));
+    removed.map_err(|error| match error {
+        TakeError::NotMapped(_) | TakeError::NotOwn(_) | TakeError::Device(_) => Errno::NO_ENTRY,
+        TakeError::Map(error) => error.into(),
+    })?;
     Ok(Answer::OK)
 }

@@ -1,170 +1,141 @@
-//! Reservations: lists of extents that a guest gives back, asks for, or asks to have put somewhere.
+//! Extents: runs of frames that a guest gets or gives back.
 //!
-//! The result is the number of extents that were done, an error only where nothing could be begun. An extent that
-//! fails ends the call with the number before it.
-
-use alloc::sync::Arc;
+//! Each row returns how many extents are done; a call that was stopped can be made again for the rest. A long one is
+//! cut into slices.
 
 use xenvisor_abi::memory as abi;
 use xenvisor_core::domain::Domain;
-use xenvisor_core::machine::{Call, Width};
+use xenvisor_core::machine::Call;
+use xenvisor_core::memory::leaving::Leaving;
 use xenvisor_core::number::{Gfn, Order};
 use xenvisor_core::policy::Act;
 
-use super::again;
+use super::arguments::Reservation;
+use super::{again, progress};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
-use crate::errno::Errno;
 
-/// Extents in one slice: with the largest order, a few milliseconds of work.
-const SLICE: u64 = 32;
-/// The largest extent a guest may ask for: 2 MiB, as Xen allows domains without privilege.
+/// Largest extent of a guest without devices of its own: 2 MiB (Xen's `memop-max-order`).
 const LARGEST: Order = Order::LARGE;
-/// What `done` can grow to in the command's upper bits.
-const MOST_EXTENTS: u64 = 1 << 26;
-/// The node field of the flags: 0 for none, else a node's number plus 1 (public header, `XENMEMF_node`).
-const NODES: u32 = 64;
+/// Frames handled before others get their turn.
+const SLICE: u64 = 1024;
+/// More extents than that leave no room for the progress beside the command.
+const MOST_EXTENTS: u64 = (u32::MAX >> super::PROGRESS_SHIFT) as u64;
+/// NUMA nodes that can be named (Xen's `MAX_NUMNODES`).
+const NODES: u8 = 64;
+/// No node in particular.
+const ANY_NODE: u8 = 0xff;
 
-/// A list of extents.
-struct Request {
-    list: u64,
-    extents: u64,
-    order: Option<Order>,
-    flags: u32,
-    domain: u16,
-    width: Width,
+/// What one extent came to.
+enum Step {
+    Done,
+    Stop,
 }
 
-impl Request {
-    fn decode(cx: &Context<'_>, at: u64) -> Result<Self, Errno> {
-        let (list, extents, order, flags, domain) = match cx.width {
-            Width::Bits64 => {
-                let from: abi::Reservation = cx.read(at)?;
-                (
-                    from.extent_start.0,
-                    from.nr_extents,
-                    from.extent_order,
-                    from.mem_flags,
-                    from.domid,
-                )
-            }
-            Width::Bits32 => {
-                let from: abi::compat::Reservation = cx.read(at)?;
-                let (list, extents) = (u64::from(from.extent_start.0), u64::from(from.nr_extents));
-                (list, extents, from.extent_order, from.mem_flags, from.domid)
-            }
-        };
-        let order = u8::try_from(order)
-            .ok()
-            .and_then(Order::new)
-            .filter(|order| *order <= LARGEST);
-        Ok(Self {
-            list,
-            extents,
-            order,
-            flags,
-            domain,
-            width: cx.width,
-        })
-    }
-
-    /// The domain whose memory it is; `Ok(None)` for one there is not, which is not an error here.
-    fn target(&self, cx: &Context<'_>) -> Result<Option<Arc<Domain>>, Errno> {
-        let Ok(target) = cx.domain(self.domain) else {
-            return Ok(None);
-        };
-        cx.authorise_control(target.id, Act::Memory, "to change how much memory a domain has")?;
-        Ok(Some(target))
-    }
-
-    /// Whether the flags name a node that a machine may have.
-    fn node_is_fine(&self) -> bool {
-        let node = self.flags >> 8 & 0xff;
-        node == 0 || node <= NODES
-    }
-
-    /// The first frame of the extent at this place of the list.
-    fn frame(&self, cx: &Context<'_>, n: u64) -> Result<Gfn, Errno> {
-        let at = |bytes: u64| {
-            n.checked_mul(bytes)
-                .and_then(|offset| self.list.checked_add(offset))
-        };
-        Ok(Gfn::new(match self.width {
-            Width::Bits64 => cx.read::<u64>(at(8).ok_or(Errno::FAULT)?)?,
-            Width::Bits32 => u64::from(cx.read::<u32>(at(4).ok_or(Errno::FAULT)?)?),
-        }))
-    }
-
-    /// Does the extents from `done` on, a slice of them.
-    fn each(
-        &self,
-        call: &Call,
-        done: u64,
-        mut extent: impl FnMut(u64, Order) -> Result<(), Errno>,
-    ) -> Served {
-        let Some(order) = self.order else {
-            return Ok(Answer::Done(done));
-        };
-        let end = self.extents.min(MOST_EXTENTS);
-        let slice = end.min(done.saturating_add(SLICE));
-        for n in done..slice {
-            if extent(n, order).is_err() {
-                return Ok(Answer::Done(n));
-            }
-        }
-        Ok(if slice < end {
-            again(call, slice)
+/// Counts extents for the domain, without a place: what a translated guest gets from this in Xen.
+pub(super) fn increase(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    each(cx, call, at, |domain, _, order, _| {
+        if domain.memory.reserve(order.frames()) {
+            Step::Done
         } else {
-            Answer::Done(slice.max(done))
-        })
-    }
-}
-
-/// Gives frames back. A frame that is not there ends the call.
-pub(super) fn decrease(cx: &Context<'_>, call: &Call, at: u64, done: u64) -> Served {
-    let request = Request::decode(cx, at)?;
-    let Some(target) = request.target(cx)? else {
-        return Ok(Answer::Done(done));
-    };
-    request.each(call, done, |n, order| {
-        let first = request.frame(cx, n)?;
-        for further in 0..order.frames() {
-            let gfn = first.checked_add(further).ok_or(Errno::INVALID)?;
-            target.change(|leaving| target.memory.take(gfn, leaving))?;
+            Step::Stop
         }
-        Ok(())
     })
 }
 
-/// Puts fresh frames, all zeros, where the guest wants them.
-pub(super) fn populate(cx: &Context<'_>, call: &Call, at: u64, done: u64) -> Served {
-    let request = Request::decode(cx, at)?;
-    if !request.node_is_fine() {
-        return Err(Errno::INVALID);
-    }
-    let Some(target) = request.target(cx)? else {
-        return Ok(Answer::Done(done));
-    };
-    request.each(call, done, |n, order| {
-        let first = request.frame(cx, n)?;
-        Ok(target.change(|leaving| target.memory.populate(first, order, leaving))?)
+/// Takes extents away.
+pub(super) fn decrease(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    each(cx, call, at, |domain, first, order, leaving| {
+        let Some(first) = first(cx) else {
+            return Step::Stop;
+        };
+        for frame in 0..order.frames() {
+            let taken = first
+                .checked_add(frame)
+                .is_some_and(|gfn| domain.memory.take(gfn, leaving).is_ok());
+            if !taken {
+                return Step::Stop;
+            }
+        }
+        Step::Done
     })
 }
 
-/// Reserves frames without a place. A guest with translated memory gains nothing by it but the right to fewer others.
-pub(super) fn increase(cx: &Context<'_>, call: &Call, at: u64, done: u64) -> Served {
-    let request = Request::decode(cx, at)?;
-    if !request.node_is_fine() {
-        return Err(Errno::INVALID);
-    }
-    let Some(target) = request.target(cx)? else {
-        return Ok(Answer::Done(done));
-    };
-    request.each(call, done, |_, order| {
-        if target.memory.reserve(order.frames()) {
-            Ok(())
+/// Puts fresh memory behind extents.
+pub(super) fn populate(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    each(cx, call, at, |domain, first, order, leaving| {
+        let Some(first) = first(cx) else {
+            return Step::Stop;
+        };
+        let done = if first.raw().is_multiple_of(order.frames()) {
+            domain.memory.populate(first, order, leaving).is_ok()
         } else {
-            Err(Errno::NO_MEMORY)
-        }
+            // Large frames have to be aligned; small ones do as well.
+            let end = first.checked_add(order.frames());
+            end.is_some_and(|end| domain.memory.populate_range(first..end, leaving).is_ok())
+        };
+        if done { Step::Done } else { Step::Stop }
     })
+}
+
+/// Serves extents one by one: `serve` gets the domain, how to read where the extent is, its size, and where frames go.
+fn each(
+    cx: &Context<'_>,
+    call: &Call,
+    at: u64,
+    serve: impl Fn(&Domain, &dyn Fn(&Context<'_>) -> Option<Gfn>, Order, &mut Leaving<'_>) -> Step,
+) -> Served {
+    let start = progress(call);
+    let nothing = Ok(Answer::Done(start));
+    let Ok(reservation) = Reservation::read(cx, at) else {
+        return nothing;
+    };
+    if reservation.count > MOST_EXTENTS || start >= reservation.count || !is_possible(reservation.flags) {
+        return nothing;
+    }
+    let Ok(target) = cx.domain(reservation.domain) else {
+        return nothing;
+    };
+    if cx
+        .authorise_control(target.id, Act::Memory, "to change its reservation")
+        .is_err()
+    {
+        return nothing;
+    }
+    let order = u8::try_from(reservation.order).ok().and_then(Order::new);
+    let Some(order) = order.filter(|order| *order <= LARGEST) else {
+        return nothing;
+    };
+    let populate_on_demand = abi::MemoryFlags::POPULATE_ON_DEMAND.bits();
+    if reservation.flags & populate_on_demand != 0 && is_populate(call) {
+        // It would be for a builder; a guest may not do it to itself.
+        return nothing;
+    }
+    let slice = (SLICE >> order.raw()).max(1);
+    let end = reservation.count.min(start.saturating_add(slice));
+    let done = target.change(|leaving| {
+        let stopped = (start..end).find(|extent| {
+            let first = |cx: &Context<'_>| reservation.extents.get(cx, *extent).ok().map(Gfn::new);
+            matches!(serve(&target, &first, order, leaving), Step::Stop)
+        });
+        stopped.unwrap_or(end)
+    });
+    if done == end && end < reservation.count {
+        return Ok(again(call, done));
+    }
+    Ok(Answer::Done(done))
+}
+
+fn is_populate(call: &Call) -> bool {
+    crate::table::command(call) & super::COMMAND == abi::XENMEM_populate_physmap
+}
+
+/// Whether memory as the flags want it could exist. Which node it is on and how wide its machine addresses are, a
+/// translated guest cannot see, so that nothing more is made of it.
+fn is_possible(flags: u32) -> bool {
+    let [bits, node, ..] = flags.to_le_bytes();
+    let node = node.wrapping_sub(1);
+    let virtual_node = flags & abi::MemoryFlags::VNODE.bits() != 0;
+    (bits == 0 || u32::from(bits) > xenvisor_core::number::FRAME_SHIFT)
+        && (virtual_node || node == ANY_NODE || node < NODES)
 }
