@@ -40,6 +40,9 @@ const RFLAGS_IF: u64 = 1 << 9;
 const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_RF: u64 = 1 << 16;
 const RFLAGS_VM: u64 = 1 << 17;
+/// The flags that exist, and the one that is always set. Hardware stores no others; QEMU 7.2 does, behind a CMPXCHG16B.
+const RFLAGS_DEFINED: u64 = 0x003f_7fd7;
+const RFLAGS_FIXED: u64 = 1 << 1;
 /// DR6: single step.
 const DR6_BS: u64 = 1 << 14;
 /// Virtual interrupt fields of the control block (APM vol. 2 §15.21).
@@ -185,7 +188,7 @@ impl SvmCpu {
         self.registers.rax = block.save.rax;
         self.registers.rsp = block.save.rsp;
         self.registers.rip = block.save.rip;
-        self.registers.rflags = block.save.rflags;
+        self.registers.rflags = block.save.rflags & RFLAGS_DEFINED | RFLAGS_FIXED;
         let control = &block.control;
         let reason = Reason::decode(control.exit_code, control.exit_info_1, control.exit_info_2);
         let priority = control.virtual_interrupt & V_TPR & 0xf;

@@ -3,7 +3,7 @@
 use xenvisor_core::machine::Registers;
 use xenvisor_core::vcpu::start::{Segment, StartState};
 
-use super::{SvmCpu, Unfinished};
+use super::{RFLAGS_FIXED, SvmCpu, Unfinished};
 use crate::guest::msr::Msrs;
 use crate::svm::extended_state::{INITIAL_DR6, INITIAL_DR7};
 use crate::svm::segment::from_contract;
@@ -14,8 +14,6 @@ const EFER_SVME: u64 = 1 << 12;
 const INITIAL_PAT: u64 = 0x0007_0406_0007_0406;
 /// CR0 of a processor in real mode, caches on: ET alone.
 const REAL_MODE_CR0: u64 = 0x10;
-/// RFLAGS has one bit that is always set.
-const RFLAGS_FIXED: u64 = 1 << 1;
 
 impl SvmCpu {
     /// Everything as after power-on, but for the local APIC's identity. Nothing is pending.
