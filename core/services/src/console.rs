@@ -38,6 +38,8 @@ pub struct Consoles {
 
 struct Inner {
     guests: Vec<Attached>,
+    /// There have been several guests at once: from then on, output says whose it is.
+    several: bool,
     /// Whose input it is, as a place in the list.
     focus: usize,
     switches: u8,
@@ -65,6 +67,7 @@ impl Consoles {
     pub const fn new() -> Self {
         let inner = Inner {
             guests: Vec::new(),
+            several: false,
             focus: 0,
             switches: 0,
             waiting: heapless::Deque::new(),
@@ -95,11 +98,11 @@ impl Consoles {
 impl Inner {
     /// Shows a guest's bytes; among several guests, with its name before each line.
     fn show(&mut self, hypervisor: &Hypervisor, id: DomainId, bytes: &[u8]) {
-        let several = self.guests.len() > 1;
+        self.several |= self.guests.len() > 1;
         let Some(guest) = self.guests.iter_mut().find(|guest| guest.domain.id == id) else {
             return;
         };
-        if !several {
+        if !self.several {
             return hypervisor.machine.console_write(bytes);
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {

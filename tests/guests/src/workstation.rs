@@ -1,0 +1,42 @@
+//! A guest's handle where there is no guest: the same verbs, so that guests compile, and nobody to call them.
+
+use core::fmt;
+
+use crate::Shutdown;
+
+/// See the crate's header.
+pub struct Guest(());
+
+#[expect(missing_docs, reason = "as on the bare machine, where they are documented")]
+impl Guest {
+    pub fn say(&mut self, _line: fmt::Arguments<'_>) {}
+    pub fn command_line(&self) -> &'static str {
+        ""
+    }
+    pub fn option(&self, _key: &str) -> Option<u16> {
+        None
+    }
+    pub fn allocate_port(&self, _remote: u16) -> Result<u32, i64> {
+        Err(0)
+    }
+    pub fn bind_port(&self, _remote: u16, _port: u32) -> Result<u32, i64> {
+        Err(0)
+    }
+    pub fn send(&self, _port: u32) -> Result<(), i64> {
+        Err(0)
+    }
+    pub fn wait(&self, _port: u32) {}
+    pub fn yield_now(&self) {}
+    pub fn offer_page(&self, _reference: u32, _to: u16) -> Result<(), i64> {
+        Err(0)
+    }
+    pub fn map_offer(&self, _of: u16, _reference: u32) -> Result<i16, i64> {
+        Err(0)
+    }
+    pub fn triple_fault(&self) -> ! {
+        std::process::exit(1)
+    }
+    pub fn shut_down(&mut self, _how: Shutdown) -> ! {
+        std::process::exit(1)
+    }
+}
