@@ -7,11 +7,12 @@ use xenvisor::prelude::*;
 
 fn describe(boot: &Boot) -> Result<System, BootError> {
     let mut system = System::default();
-    let mut guest = Guest::linux_pvh("linux", boot.module("vmlinuz")?).memory(512 * MIB);
-    if let Some(initrd) = boot.optional_module("initrd") {
-        guest = guest.initrd(initrd);
-    }
-    system.guest(guest);
+    system.guest(
+        Guest::linux_pvh("linux", boot.module("vmlinuz")?)
+            .initrd(boot.module("initrd")?)
+            .cmdline("console=hvc0")
+            .memory(512 * MIB),
+    );
     Ok(system)
 }
 

@@ -10,5 +10,7 @@
     reason = "a test may fail loudly; that is what it is for"
 )]
 
+mod guests;
 mod host;
+mod linux;
 mod world;

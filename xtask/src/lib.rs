@@ -11,6 +11,7 @@ pub mod check;
 pub mod cli;
 pub mod command;
 pub mod debian;
+pub mod guests;
 pub mod image;
 pub mod initramfs;
 pub mod iso;

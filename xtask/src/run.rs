@@ -6,7 +6,7 @@ use crate::debian::Kernel;
 use crate::initramfs::{self, OUR_INIT, Purpose};
 use crate::machine::{Boot, Ending, Level, Qemu, Running};
 use crate::terminal::{self, Escape, RawTerminal};
-use crate::{image, tools};
+use crate::{guests, image, tools};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::io::{IsTerminal, Read, Write};
@@ -115,6 +115,14 @@ impl Run {
     fn prepare(&self, command: Option<&Command>, scratch: &Path) -> Result<Boot> {
         // First what may fail at once, then what takes long.
         tools::qemu()?;
+        if let Some(names) = guests::of(&self.example) {
+            anyhow::ensure!(
+                command.is_none() && self.kernel.is_none() && self.machine == Machine::Qemu,
+                "{} runs guests of its own: there is no Linux in it to take a kernel or a command",
+                self.example
+            );
+            return self.with_own_guests(names, scratch);
+        }
         let kernel = match &self.kernel {
             Some(kernel) => kernel.clone(),
             None => self.package.fetch()?,
@@ -145,8 +153,26 @@ impl Run {
         })
     }
 
+    /// An example whose guests are this repository's.
+    fn with_own_guests(&self, names: &[&str], scratch: &Path) -> Result<Boot> {
+        let mut files = Vec::new();
+        for name in names {
+            files.push((*name, guests::build(name)?));
+        }
+        let modules: Vec<_> = files.iter().map(|(name, file)| (*name, file.as_path())).collect();
+        let bundle = scratch.join("bundle");
+        std::fs::write(&bundle, image::bundle(&modules)?).context("cannot write the bundle")?;
+        Ok(Boot::Image {
+            image: image::build(&self.example, self.log)?,
+            bundle: Some(bundle),
+        })
+    }
+
     /// The command line of what QEMU boots.
     fn line(&self, has_command: bool) -> String {
+        if guests::of(&self.example).is_some() {
+            return self.host_cmdline.clone();
+        }
         let console = match self.machine {
             Machine::Qemu => "console=hvc0",
             // There nobody is told of a panic; the machine is reset instead of standing still.

@@ -1,13 +1,16 @@
 //! `cargo xtask test`: every test there is, on a machine that may have nothing but Rust.
 
 use crate::check::{self, cargo, say};
-use crate::{abi, debian, image, tools};
+use crate::{abi, debian, guests, image, tools};
 use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
 
 /// The images the boot tests start.
 const IMAGES: [&str; 2] = ["linux", "two_guests"];
+
+/// The guests they start in them, besides Debian's kernels.
+const GUESTS: [&str; 4] = ["ping", "pong", "hello", "triple_fault"];
 
 /// What `test` takes.
 #[derive(Debug, Args)]
@@ -49,6 +52,9 @@ fn boot_tests(only: Option<&str>) -> Result<()> {
     say("what the boot tests need");
     for example in IMAGES {
         image::build(example, None)?;
+    }
+    for guest in GUESTS {
+        guests::build(guest)?;
     }
     for kernel in debian::Kernel::ALL {
         kernel.fetch()?;
