@@ -165,8 +165,7 @@ impl LocalApic {
             self.disarm();
             return;
         }
-        // A counting timer that is far from running out has to be set again each time: it may have fired early.
-        if self.tsc_deadline && self.armed.swap(deadline.as_ns(), Ordering::Relaxed) == deadline.as_ns() {
+        if self.armed.swap(deadline.as_ns(), Ordering::Relaxed) == deadline.as_ns() {
             return;
         }
         if self.tsc_deadline {
@@ -174,7 +173,12 @@ impl LocalApic {
             // SAFETY: CPUID offers this MSR.
             unsafe { wrmsr(IA32_TSC_DEADLINE, deadline_ticks(&scale, deadline)) };
         } else if let Some(&hz) = self.timer_hz.get() {
-            self.write(INITIAL_COUNT, count(hz, clock::now(), deadline));
+            let count = count(hz, clock::now(), deadline);
+            self.write(INITIAL_COUNT, count);
+            if count == u32::MAX {
+                // It cannot count that far and fires early: it is not armed for the deadline.
+                self.timer_fired();
+            }
         }
     }
 

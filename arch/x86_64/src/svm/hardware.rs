@@ -10,7 +10,7 @@ use core::fmt;
 
 use raw_cpuid::CpuId;
 use spin::Mutex;
-use x86::controlregs::{Xcr0, xcr0_write};
+use x86::controlregs::{Xcr0, xcr0 as xcr0_read, xcr0_write};
 use x86::msr::{rdmsr, wrmsr};
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
@@ -102,6 +102,15 @@ struct Pcpu {
     asids: Asids,
     /// Whose extended state is in the processor.
     resident: Option<Arc<Mutex<Extended>>>,
+}
+
+impl Pcpu {
+    /// Whether the processor holds this extended state.
+    fn holds(&self, extended: &Arc<Mutex<Extended>>) -> bool {
+        self.resident
+            .as_ref()
+            .is_some_and(|now| Arc::ptr_eq(now, extended))
+    }
 }
 
 /// A guest's extended state: in `area`, or in the processor if it is resident.
@@ -221,6 +230,7 @@ impl Svm {
         unsafe {
             extended.breakpoints = instructions::read_breakpoints();
             if self.has_xsave {
+                extended.xcr0 = xcr0_read().bits() & self.components;
                 xcr0_write(Xcr0::from_bits_truncate(self.components));
                 instructions::xsave(extended.area.get_mut());
             } else {
@@ -400,11 +410,7 @@ impl Engine for Hardware {
 
     fn reset_extended_state(&mut self) {
         let mut pcpu = self.svm.pcpu.lock();
-        if pcpu
-            .resident
-            .as_ref()
-            .is_some_and(|now| Arc::ptr_eq(now, &self.extended))
-        {
+        if pcpu.holds(&self.extended) {
             // What the processor holds is worth nothing now; the next entry loads the new state.
             pcpu.resident = None;
         }
@@ -416,6 +422,12 @@ impl Engine for Hardware {
     }
 
     fn xcr0(&self) -> u64 {
+        let pcpu = self.svm.pcpu.lock();
+        if self.svm.has_xsave && pcpu.holds(&self.extended) {
+            // Asked of the processor, since not every emulated one lets XSETBV exit.
+            // SAFETY: CR4.OSXSAVE is set where there is XSAVE.
+            return unsafe { xcr0_read() }.bits() & self.svm.components;
+        }
         self.extended.lock().xcr0
     }
 
@@ -469,11 +481,7 @@ impl Engine for Hardware {
 impl Drop for Hardware {
     fn drop(&mut self) {
         let mut pcpu = self.svm.pcpu.lock();
-        if pcpu
-            .resident
-            .as_ref()
-            .is_some_and(|now| Arc::ptr_eq(now, &self.extended))
-        {
+        if pcpu.holds(&self.extended) {
             pcpu.resident = None;
         }
     }
