@@ -1,11 +1,13 @@
 //! Why a guest was not built: the module or the part of its description, and what is wrong with it.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 use super::kernel::KernelError;
 use super::layout::LayoutError;
 use super::start_info::CommandLineError;
 use super::{Extent, RamFault};
+use crate::memory::room;
 
 /// Why a guest was not built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +57,13 @@ pub enum BuildError<'a> {
 pub struct OutOfMemory {
     /// How many were asked for.
     pub bytes: u64,
+}
+
+impl OutOfMemory {
+    /// An empty vector with room for `bytes` bytes.
+    pub(super) fn or_room(bytes: usize) -> Result<Vec<u8>, Self> {
+        room::vec(bytes).map_err(|_| Self { bytes: bytes as u64 })
+    }
 }
 
 impl fmt::Display for BuildError<'_> {

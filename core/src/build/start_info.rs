@@ -64,11 +64,8 @@ impl StartInfo<'_> {
     /// When there is no memory to write it in.
     pub fn bytes(&self, at: GuestAddr) -> Result<Vec<u8>, OutOfMemory> {
         let length = self.length();
-        let mut block = Vec::new();
-        usize::try_from(length)
-            .ok()
-            .and_then(|length| block.try_reserve_exact(length).ok())
-            .ok_or(OutOfMemory { bytes: length })?;
+        let room = usize::try_from(length).map_err(|_| OutOfMemory { bytes: length })?;
+        let mut block = OutOfMemory::or_room(room)?;
         let address = |offset: u64| at.raw().saturating_add(offset);
         let header = abi::StartInfo {
             magic: abi::XEN_HVM_START_MAGIC_VALUE,

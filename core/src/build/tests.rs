@@ -10,6 +10,7 @@ use super::kernel::tests::whole::FIXTURES;
 use super::kernel::{Corruption, Format, Part};
 use super::testing::Memory;
 use super::*;
+use crate::memory::room::starve;
 use crate::number::{GIB, MIB};
 
 fn plan<'a>(kernel: &'a [u8], initrd: Option<&'a [u8]>) -> Plan<'a> {
@@ -275,6 +276,34 @@ fn memory_that_is_missing_is_a_fault_and_not_a_panic() {
                 }
         );
         assert!(memory_is_named, "{error:?}");
+    }
+}
+
+#[test]
+fn without_memory_a_build_is_refused_at_whatever_step_it_runs_out() {
+    let layout = Layout::new(64 * MIB).unwrap();
+    let mut ram = Memory::backing(&layout);
+    let mut files: Vec<_> = FIXTURES.iter().map(|(_, payload)| bzimage(payload)).collect();
+    files.push(kernel(true).file());
+    for file in files {
+        let mut refused = 0;
+        loop {
+            starve::after(refused);
+            let outcome = build(&plan(&file, Some(b"initrd")), &layout, &mut ram).map(drop);
+            starve::feed();
+            match outcome {
+                Ok(()) => break,
+                Err(
+                    BuildError::OutOfMemory(_)
+                    | BuildError::Kernel {
+                        error: KernelError::OutOfMemory { .. },
+                        ..
+                    },
+                ) => refused += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert!(refused > 5, "{refused} requests for memory can be refused");
     }
 }
 

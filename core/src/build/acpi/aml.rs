@@ -25,8 +25,8 @@ pub(super) fn processors(vcpus: u32) -> Result<Vec<u8>, OutOfMemory> {
         .unwrap_or(usize::MAX)
         .saturating_mul(PROCESSOR_BYTES)
         .saturating_add(16);
-    let mut devices = reserve(room)?;
-    let mut device = reserve(PROCESSOR_BYTES)?;
+    let mut devices = OutOfMemory::or_room(room)?;
+    let mut device = OutOfMemory::or_room(PROCESSOR_BYTES)?;
     for vcpu in 0..vcpus {
         let [id, ..] = vcpu.to_le_bytes();
         device.clear();
@@ -37,17 +37,9 @@ pub(super) fn processors(vcpus: u32) -> Result<Vec<u8>, OutOfMemory> {
         named(&mut device, *b"_STA", &[BYTE, WORKING]);
         package(&mut devices, DEVICE, &[], &device);
     }
-    let mut code = reserve(room)?;
+    let mut code = OutOfMemory::or_room(room)?;
     package(&mut code, SCOPE, SYSTEM_BUS, &devices);
     Ok(code)
-}
-
-fn reserve(room: usize) -> Result<Vec<u8>, OutOfMemory> {
-    let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(room)
-        .map_err(|_| OutOfMemory { bytes: room as u64 })?;
-    Ok(bytes)
 }
 
 fn named(out: &mut Vec<u8>, name: [u8; 4], value: &[u8]) {

@@ -38,10 +38,7 @@ impl Table {
 
     /// Room for `room` bytes, without a header.
     pub(super) fn bare(room: usize) -> Result<Self, OutOfMemory> {
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(room)
-            .map_err(|_| OutOfMemory { bytes: room as u64 })?;
+        let bytes = OutOfMemory::or_room(room)?;
         Ok(Self { bytes })
     }
 

@@ -16,6 +16,7 @@ use super::notes::Notes;
 use super::payload::Sink;
 use super::{Field, Format, Kernel, KernelError, Part, SEGMENTS_MAX};
 use crate::build::{Extent, GuestRam};
+use crate::memory::room;
 use crate::number::GuestAddr;
 
 /// What every ELF file starts with.
@@ -119,13 +120,14 @@ impl<'l> Loader<'l> {
 
     /// Adds to the prefix, and reads the headers as soon as they are complete.
     fn collect(&mut self, bytes: &[u8]) -> Result<(), KernelError> {
+        if self.prefix.capacity() == 0 {
+            self.prefix = room::vec(PREFIX_MAX).map_err(|_| KernelError::OutOfMemory {
+                format: None,
+                bytes: PREFIX_MAX as u64,
+            })?;
+        }
         let room = PREFIX_MAX.saturating_sub(self.prefix.len());
         let bytes = bytes.get(..room).unwrap_or(bytes);
-        let out_of_memory = |_| KernelError::OutOfMemory {
-            format: None,
-            bytes: bytes.len() as u64,
-        };
-        self.prefix.try_reserve(bytes.len()).map_err(out_of_memory)?;
         self.prefix.extend_from_slice(bytes);
         match Headers::read(&self.prefix, self.extents) {
             Ok(headers) => self.headers = Some(headers),

@@ -11,6 +11,7 @@ use xenvisor_abi::elfnote::{XEN_ELFNOTE_PHYS32_ENTRY, XEN_ELFNOTE_SUPPORTED_FEAT
 use xenvisor_abi::features::XENFEAT_linux_rsdp_unrestricted;
 
 use super::{Field, KernelError, Part};
+use crate::memory::room;
 
 /// How many note segments are looked at.
 const SPANS_MAX: usize = 8;
@@ -55,16 +56,12 @@ impl Notes {
                 found: self.total,
             });
         }
-        let mut bytes = Vec::new();
-        let out_of_memory = |_| KernelError::OutOfMemory {
+        let out_of_memory = KernelError::OutOfMemory {
             format: None,
             bytes: size,
         };
-        let length = usize::try_from(size).map_err(|_| KernelError::OutOfMemory {
-            format: None,
-            bytes: size,
-        })?;
-        bytes.try_reserve_exact(length).map_err(out_of_memory)?;
+        let length = usize::try_from(size).map_err(|_| out_of_memory)?;
+        let bytes = room::vec(length).map_err(|_| out_of_memory)?;
         self.spans
             .push(Span {
                 index,

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Corruption, KernelError, Unsupported, gzip, lz4, xz, zstd};
+use crate::memory::room;
 
 /// The most history that is granted to a stream: what `zstd --ultra -22` asks for, and twice the dictionary
 /// of `xz -9`.
@@ -141,10 +142,7 @@ impl Output<'_> {
 
     /// A buffer of `bytes` zeros.
     pub(super) fn buffer(&self, bytes: usize) -> Result<Vec<u8>, KernelError> {
-        let mut buffer = Vec::new();
-        buffer
-            .try_reserve_exact(bytes)
-            .map_err(|_| self.out_of_memory(bytes as u64))?;
+        let mut buffer = self.room(bytes)?;
         buffer.resize(bytes, 0);
         Ok(buffer)
     }
@@ -152,10 +150,11 @@ impl Output<'_> {
     /// Makes sure that a library which cannot report a failed allocation will not see one: `bytes` in one
     /// piece are free now. Nothing else allocates while a guest is built.
     pub(super) fn probe(&self, bytes: usize) -> Result<(), KernelError> {
-        let mut probe = Vec::<u8>::new();
-        probe
-            .try_reserve_exact(bytes)
-            .map_err(|_| self.out_of_memory(bytes as u64))
+        self.room(bytes).map(drop)
+    }
+
+    fn room(&self, bytes: usize) -> Result<Vec<u8>, KernelError> {
+        room::vec(bytes).map_err(|_| self.out_of_memory(bytes as u64))
     }
 
     fn finish(self) -> Result<(), KernelError> {
