@@ -48,10 +48,16 @@ impl<'a> Context<'a> {
     /// # Errors
     /// When there is no such domain.
     pub fn domain(&self, raw: u16) -> Result<Arc<Domain>, Errno> {
-        if raw == SELF || DomainId::new(raw) == self.caller.id {
-            return Ok(self.caller.clone());
+        self.domain_by_id(self.domain_id(raw)).ok_or(Errno::NO_DOMAIN)
+    }
+
+    /// The domain with this number, if there is one; the caller is, even when it is no longer listed.
+    #[must_use]
+    pub fn domain_by_id(&self, id: DomainId) -> Option<Arc<Domain>> {
+        if id == self.caller.id {
+            return Some(self.caller.clone());
         }
-        self.hypervisor.domain(DomainId::new(raw)).ok_or(Errno::NO_DOMAIN)
+        self.hypervisor.domain(id)
     }
 
     /// The number of the domain that a number means: `DOMID_SELF` is the caller, all else itself.

@@ -8,6 +8,9 @@ use crate::memory::domain_memory::DomainMemory;
 use crate::memory::frames;
 use crate::number::{DomainId, FRAME_BYTES, Gfn, GrantRef, MachineAddr, Mfn};
 
+/// Bytes copied at a time where the two ends may overlap.
+const PIECE: usize = 256;
+
 /// One end of a copy, held until dropped.
 pub struct End<'a> {
     held: Held<'a>,
@@ -93,11 +96,26 @@ pub fn copy(
         memory.copy(source_at, destination_at, u64::from(bytes));
         return Ok(());
     }
-    // Within one frame the two may overlap: by way of a copy.
-    let mut buffer = [0; FRAME_BYTES];
-    if let Some(buffer) = buffer.get_mut(..usize::from(bytes)) {
-        memory.read(source_at, buffer);
-        memory.write(destination_at, buffer);
+    // Within one frame the two may overlap: in pieces, from the end that is not overwritten first.
+    let mut pieces = (0..bytes).step_by(PIECE);
+    let copy_piece = |offset: u16| {
+        let mut buffer = [0; PIECE];
+        let left = usize::from(bytes.saturating_sub(offset)).min(PIECE);
+        if let (Some(buffer), Some(from), Some(to)) = (
+            buffer.get_mut(..left),
+            source_at.checked_add(offset.into()),
+            destination_at.checked_add(offset.into()),
+        ) {
+            memory.read(from, buffer);
+            memory.write(to, buffer);
+        }
+    };
+    if source_at < destination_at {
+        while let Some(offset) = pieces.next_back() {
+            copy_piece(offset);
+        }
+    } else {
+        pieces.for_each(copy_piece);
     }
     Ok(())
 }

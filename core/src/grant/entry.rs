@@ -87,6 +87,8 @@ pub struct Access {
     pub read_only: bool,
     /// Which bytes of the frame. Not all means: only for copying.
     pub part: Part,
+    /// Whether mappings shall have a cache type of the granter's choice: no translated grantee can have that.
+    pub uncommon_cache: bool,
 }
 
 /// Bytes of a frame.
@@ -124,12 +126,15 @@ pub fn decode(version: Version, words: [u64; 2]) -> Offer {
     let marks = abi::EntryFlags::from_bits_retain(flags);
     let read_only = marks.contains(abi::EntryFlags::READONLY);
     let partial = marks.contains(abi::EntryFlags::SUB_PAGE);
+    let cache = abi::EntryFlags::PWT | abi::EntryFlags::PCD | abi::EntryFlags::PAT;
+    let uncommon_cache = marks.intersects(cache);
     match (version, flags & abi::GTF_type_mask) {
         (Version::V1, abi::GTF_permit_access) if !partial => Offer::Access(Access {
             grantee,
             frame: Gfn::new(u64::from(u32::from_le_bytes([a, b, c, d]))),
             read_only,
             part: Part::WHOLE,
+            uncommon_cache,
         }),
         (Version::V2, abi::GTF_permit_access) => Offer::Access(Access {
             grantee,
@@ -143,6 +148,7 @@ pub fn decode(version: Version, words: [u64; 2]) -> Offer {
             } else {
                 Part::WHOLE
             },
+            uncommon_cache,
         }),
         (Version::V2, abi::GTF_transitive) => {
             let [r0, r1, r2, r3, ..] = second.to_le_bytes();
@@ -212,6 +218,7 @@ mod tests {
             frame: Gfn::new(0x8000_0001),
             read_only: false,
             part: Part::WHOLE,
+            uncommon_cache: false,
         };
         assert_eq!(decode(Version::V1, [word, u64::MAX]), Offer::Access(expected));
         for flags in [0, 2, 3, abi::GTF_permit_access | 1 << 8] {
@@ -234,6 +241,7 @@ mod tests {
             frame: Gfn::new(1 << 40),
             read_only: true,
             part: Part::WHOLE,
+            uncommon_cache: false,
         };
         assert_eq!(v2(full), Offer::Access(access));
         let part = abi::EntryV2SubPage {

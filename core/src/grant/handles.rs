@@ -173,6 +173,14 @@ impl Handles {
         self.used = self.used.saturating_sub(1);
     }
 
+    /// Whether it is a live receipt.
+    #[must_use]
+    pub fn is_live(&self, handle: GrantHandle) -> bool {
+        self.records
+            .get(handle.raw())
+            .is_some_and(|record| record.state == LIVE)
+    }
+
     /// Some live receipt from `from` on: what is left to end with the domain.
     #[must_use]
     pub fn next_live(&self, from: GrantHandle) -> Option<GrantHandle> {

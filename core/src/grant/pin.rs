@@ -276,7 +276,9 @@ fn allowed(offer: Offer, wanted: Use) -> Result<entry::Access, PinError> {
     }
     match (offer, wanted.purpose) {
         (Offer::Access(access), Purpose::Copy) => Ok(access),
-        (Offer::Access(access), Purpose::Map) if access.part == Part::WHOLE => Ok(access),
+        (Offer::Access(access), Purpose::Map) if access.part == Part::WHOLE && !access.uncommon_cache => {
+            Ok(access)
+        }
         (Offer::Transitive { via, reference, .. }, Purpose::Copy) => {
             Err(PinError::Transitive { via, reference })
         }

@@ -268,15 +268,16 @@ impl GrantTable {
     pub fn swap(&mut self, one: GrantRef, two: GrantRef) -> Result<(), SwapError> {
         let words = |reference| self.words(reference).ok_or(SwapError::NoSuchEntry(reference));
         let (first, second) = (words(one)?, words(two)?);
+        if one == two {
+            return Ok(());
+        }
         for reference in [one, two] {
             if self.is_pinned(reference) {
                 return Err(SwapError::InUse(reference));
             }
         }
-        if one != two {
-            self.write(one, second, 0);
-            self.write(two, first, 0);
-        }
+        self.write(one, second, 0);
+        self.write(two, first, 0);
         Ok(())
     }
 

@@ -309,6 +309,7 @@ fn what_is_not_offered_is_not_mapped_and_leaves_no_trace() {
             (9, B, 3, 0),
             (10, B, 3, 2),
             (11, B, 3, 1 | 1 << 8),
+            (15, B, 3, 1 | 1 << 5),
             (12, B, 0x500, 1),
         ] {
             world.a.offer(reference, grantee, frame, flags);
@@ -329,7 +330,7 @@ fn what_is_not_offered_is_not_mapped_and_leaves_no_trace() {
             error
         };
         let number = GrantRef::new;
-        for reference in 8..12 {
+        for reference in [8, 9, 10, 11, 15] {
             let error = MapError::Pin(PinError::NotOffered(number(reference)));
             assert_eq!(refused(reference, 0x200), error);
         }
@@ -470,11 +471,24 @@ fn bytes_are_copied_within_what_is_offered() {
     let copied = world.a.memory.guest().read_value::<[u8; 19]>(at(3, 110)).unwrap();
     assert_eq!(&copied, text);
     assert!(own(0x300, Access::Read).is_err_and(|error| error == NoFrame(gfn(0x300))));
-    // Overlapping, within one frame.
+    // Overlapping, within one frame, both ways.
     let (from, to) = (own(5, Access::Read).unwrap(), own(5, Access::ReadWrite).unwrap());
-    copy(&*memory, (&from, 7), (&to, 9), 19).unwrap();
-    let moved = world.b.memory.guest().read_value::<[u8; 19]>(at(5, 9)).unwrap();
-    assert_eq!(&moved, text);
+    let whole: Vec<u8> = (0..4096_u32).map(|n| (n * 7 % 251) as u8).collect();
+    for (source, destination, bytes) in [
+        (0, 100, 3000),
+        (100, 0, 3000),
+        (1, 0, 4095),
+        (0, 1, 4095),
+        (7, 7, 9),
+    ] {
+        let mut expected = whole.clone();
+        expected.copy_within(source..source + bytes, destination);
+        crate::machine::GuestRam::write(&world.b.memory.guest(), at(5, 0), &whole).unwrap();
+        let ends = ((&from, source as u16), (&to, destination as u16));
+        copy(&*memory, ends.0, ends.1, bytes as u16).unwrap();
+        let moved = world.b.memory.guest().read_value::<[u8; 4096]>(at(5, 0)).unwrap();
+        assert!(moved[..] == expected, "{source} {destination} {bytes}");
+    }
 }
 
 #[test]

@@ -1,0 +1,187 @@
+//! Copying between frames, each the caller's own or granted to it.
+
+use alloc::sync::Arc;
+use core::mem::offset_of;
+
+use xenvisor_abi::grant_table as abi;
+use xenvisor_abi::xen::DOMID_SELF;
+use xenvisor_core::domain::Domain;
+use xenvisor_core::grant::copy::{End, copy};
+use xenvisor_core::grant::pin::PinError;
+use xenvisor_core::machine::{Access, Call, Width};
+use xenvisor_core::number::{DomainId, Gfn, GrantRef};
+use xenvisor_core::policy::GrantCopy;
+
+use super::List;
+use super::status::{Refusal, Status, number};
+use crate::answer::Served;
+use crate::context::Context;
+use crate::errno::Errno;
+use crate::table::low;
+
+/// Serves a slice of copies.
+pub(super) fn serve(cx: &Context<'_>, call: &Call, list: List) -> Served {
+    list.serve(call, |at| {
+        let (wanted, status_at, bytes) = decode(cx, at)?;
+        let status_at = at.checked_add(status_at as u64).ok_or(Errno::FAULT)?;
+        let reply = cx.reserve::<i16>(status_at)?;
+        reply.send(&number(copy_one(cx, &wanted)));
+        Ok(bytes as u64)
+    })
+}
+
+/// One copy, in whatever layout it came.
+struct Wanted {
+    source: Place,
+    destination: Place,
+    bytes: u16,
+}
+
+/// One end of it.
+struct Place {
+    domain: u16,
+    /// A grant, or a frame of the caller's own.
+    which: Which,
+    offset: u16,
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    Grant(GrantRef),
+    Frame(Gfn),
+}
+
+fn decode(cx: &Context<'_>, at: u64) -> Result<(Wanted, usize, usize), Errno> {
+    let place = |is_grant, number: u64, domain, offset| Place {
+        domain,
+        which: if is_grant {
+            Which::Grant(GrantRef::new(low(number)))
+        } else {
+            Which::Frame(Gfn::new(number))
+        },
+        offset,
+    };
+    let source = |flags| abi::CopyFlags::from_bits_retain(flags).contains(abi::CopyFlags::SOURCE_GREF);
+    let destination = |flags| abi::CopyFlags::from_bits_retain(flags).contains(abi::CopyFlags::DEST_GREF);
+    Ok(match cx.width {
+        Width::Bits64 => {
+            let raw: abi::CopyOp = cx.read(at)?;
+            let wanted = Wanted {
+                source: place(
+                    source(raw.flags),
+                    raw.source.u,
+                    raw.source.domid,
+                    raw.source.offset,
+                ),
+                destination: place(
+                    destination(raw.flags),
+                    raw.dest.u,
+                    raw.dest.domid,
+                    raw.dest.offset,
+                ),
+                bytes: raw.len,
+            };
+            (wanted, offset_of!(abi::CopyOp, status), size_of::<abi::CopyOp>())
+        }
+        Width::Bits32 => {
+            let raw: abi::compat::CopyOp = cx.read(at)?;
+            let (from, to) = (raw.source, raw.dest);
+            let wanted = Wanted {
+                source: place(source(raw.flags), from.u.into(), from.domid, from.offset),
+                destination: place(destination(raw.flags), to.u.into(), to.domid, to.offset),
+                bytes: raw.len,
+            };
+            let status_at = offset_of!(abi::compat::CopyOp, status);
+            (wanted, status_at, size_of::<abi::compat::CopyOp>())
+        }
+    })
+}
+
+fn copy_one(cx: &Context<'_>, wanted: &Wanted) -> Status {
+    let source = owner(cx, &wanted.source)?;
+    let destination = owner(cx, &wanted.destination)?;
+    authorise(cx, source.id, destination.id)?;
+    // Where a grant is passed on, the frame is a third domain's; these keep it alive meanwhile.
+    let (source_via, destination_via);
+    let from = match end(cx, &source, wanted.source.which, Access::Read) {
+        Err(Failed::PassedOn { via, reference }) => {
+            source_via = passed_on(cx, &source, via)?;
+            authorise(cx, via, destination.id)?;
+            End::granted(source_via.party(), reference, source.id, Access::Read)?
+        }
+        other => other?,
+    };
+    let to = match end(cx, &destination, wanted.destination.which, Access::ReadWrite) {
+        Err(Failed::PassedOn { via, reference }) => {
+            destination_via = passed_on(cx, &destination, via)?;
+            authorise(cx, source.id, via)?;
+            End::granted(
+                destination_via.party(),
+                reference,
+                destination.id,
+                Access::ReadWrite,
+            )?
+        }
+        other => other?,
+    };
+    let memory = cx.hypervisor.machine.memory().as_ref();
+    let (from, to) = ((&from, wanted.source.offset), (&to, wanted.destination.offset));
+    Ok(copy(memory, from, to, wanted.bytes)?)
+}
+
+/// The domain an end belongs to. A frame by its number can only be the caller's own.
+fn owner(cx: &Context<'_>, place: &Place) -> Result<Arc<Domain>, Refusal> {
+    if matches!(place.which, Which::Frame(_)) && place.domain != DOMID_SELF {
+        return Err(Refusal::NOT_PERMITTED);
+    }
+    cx.domain(place.domain).map_err(|_| Refusal::NO_DOMAIN)
+}
+
+fn authorise(cx: &Context<'_>, source: DomainId, destination: DomainId) -> Status {
+    let request = GrantCopy {
+        caller: cx.caller.id,
+        source,
+        destination,
+    };
+    let verdict = cx.hypervisor.policy.grant_copy(&request);
+    cx.authorise("to copy by grants", verdict)
+        .map_err(|_| Refusal::NOT_PERMITTED)
+}
+
+/// Why there is no end of a copy, yet.
+enum Failed {
+    Refused(Refusal),
+    PassedOn { via: DomainId, reference: GrantRef },
+}
+
+impl From<Failed> for Refusal {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Refused(refusal) => refusal,
+            // Passed on twice.
+            Failed::PassedOn { .. } => Self::GENERAL,
+        }
+    }
+}
+
+fn end<'a>(cx: &Context<'_>, owner: &'a Domain, which: Which, access: Access) -> Result<End<'a>, Failed> {
+    match which {
+        Which::Frame(frame) => {
+            End::own(&owner.memory, frame, access).map_err(|error| Failed::Refused(error.into()))
+        }
+        Which::Grant(reference) => {
+            End::granted(owner.party(), reference, cx.caller.id, access).map_err(|error| match error {
+                PinError::Transitive { via, reference } => Failed::PassedOn { via, reference },
+                error => Failed::Refused(error.into()),
+            })
+        }
+    }
+}
+
+/// The domain whose grant is passed on. Not the one who passes it on.
+fn passed_on(cx: &Context<'_>, granter: &Domain, via: DomainId) -> Result<Arc<Domain>, Refusal> {
+    if via == granter.id {
+        return Err(Refusal::GENERAL);
+    }
+    cx.domain_by_id(via).ok_or(Refusal::GENERAL)
+}

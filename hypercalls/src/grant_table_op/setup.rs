@@ -1,0 +1,120 @@
+//! A table as a whole: its size, its version, its frames.
+
+use core::mem::offset_of;
+
+use xenvisor_abi::grant_table as abi;
+use xenvisor_core::domain::Domain;
+use xenvisor_core::grant::entry::Version;
+use xenvisor_core::machine::Width;
+use xenvisor_core::number::{Gfn, GrantRef};
+use xenvisor_core::policy::Act;
+
+use super::status::{Refusal, Status, number};
+use crate::answer::{Answer, Served};
+use crate::context::Context;
+use crate::errno::Errno;
+use crate::table::low;
+
+/// How large a domain's table is, and may become.
+pub(super) fn query_size(cx: &Context<'_>, at: u64) -> Served {
+    let mut argument: abi::QuerySize = cx.read(at)?;
+    let reply = cx.reserve(at)?;
+    let status = target(cx, argument.dom, "to look at a grant table").map(|target| {
+        let table = target.grants.lock();
+        argument.nr_frames = table.size();
+        argument.max_nr_frames = table.limit();
+    });
+    argument.status = number(status);
+    reply.send(&argument);
+    Ok(Answer::OK)
+}
+
+/// Grows a domain's table and says at which guest frames it sees it; a frame it does not see is all ones.
+pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
+    let (domain, count, list, status_at) = match cx.width {
+        Width::Bits64 => {
+            let argument: abi::SetupTable = cx.read(at)?;
+            let status_at = offset_of!(abi::SetupTable, status);
+            (argument.dom, argument.nr_frames, argument.frame_list.0, status_at)
+        }
+        Width::Bits32 => {
+            let argument: abi::compat::SetupTable = cx.read(at)?;
+            let status_at = offset_of!(abi::compat::SetupTable, status);
+            let list = u64::from(argument.frame_list.0);
+            (argument.dom, argument.nr_frames, list, status_at)
+        }
+    };
+    let reply = cx.reserve::<i16>(at.checked_add(status_at as u64).ok_or(Errno::FAULT)?)?;
+    let status = target(cx, domain, "to set up a grant table").and_then(|target| {
+        target.grants.lock().grow(count)?;
+        (0..count).try_for_each(|index| {
+            // One by one: guest memory is never touched with the lock held.
+            let frame = target.grants.lock().seen_at(index);
+            write_frame(cx, list, index, frame).map_err(|_| Refusal::NO_MEMORY_THERE)
+        })
+    });
+    reply.send(&number(status));
+    Ok(Answer::OK)
+}
+
+fn write_frame(cx: &Context<'_>, list: u64, index: u32, frame: Option<Gfn>) -> Result<(), Errno> {
+    let frame = frame.map_or(u64::MAX, Gfn::raw);
+    let place = |bytes: u64| {
+        let offset = u64::from(index).saturating_mul(bytes);
+        list.checked_add(offset).ok_or(Errno::FAULT)
+    };
+    match cx.width {
+        Width::Bits64 => cx.write(place(8)?, &frame),
+        Width::Bits32 => cx.write(place(4)?, &low(frame)),
+    }
+}
+
+/// Chooses the version of the caller's entries. `BUSY` while offers are in use, `INVALID` for a version there is not;
+/// in any case the answer is the version in force.
+pub(super) fn set_version(cx: &Context<'_>, at: u64) -> Served {
+    let argument: abi::SetVersion = cx.read(at)?;
+    let reply = cx.reserve(at)?;
+    let caller = cx.caller;
+    let changed = Version::from_raw(argument.version).map(|version| {
+        caller.change(|leaving| {
+            let mut table = caller.grants.lock();
+            table.set_version(version, &caller.memory, leaving)
+        })
+    });
+    let version = caller.grants.lock().version().raw();
+    reply.send(&abi::SetVersion { version });
+    changed.ok_or(Errno::INVALID)??;
+    Ok(Answer::OK)
+}
+
+/// The version of a domain's entries.
+pub(super) fn get_version(cx: &Context<'_>, at: u64) -> Served {
+    let mut argument: abi::GetVersion = cx.read(at)?;
+    let target = cx.domain(argument.dom)?;
+    cx.authorise_control(target.id, Act::GrantTable, "to look at a grant table")?;
+    argument.version = target.grants.lock().version().raw();
+    cx.write(at, &argument)?;
+    Ok(Answer::OK)
+}
+
+/// Exchanges two of the caller's offers.
+pub(super) fn swap(cx: &Context<'_>, at: u64) -> Result<u64, Errno> {
+    let mut argument: abi::SwapGrantRef = cx.read(at)?;
+    let reply = cx.reserve(at)?;
+    let swapped = cx
+        .caller
+        .grants
+        .lock()
+        .swap(GrantRef::new(argument.ref_a), GrantRef::new(argument.ref_b));
+    argument.status = number(swapped.map_err(Refusal::from));
+    reply.send(&argument);
+    Ok(size_of::<abi::SwapGrantRef>() as u64)
+}
+
+fn target(cx: &Context<'_>, domain: u16, question: &str) -> Result<alloc::sync::Arc<Domain>, Refusal> {
+    let target = cx.domain(domain).map_err(|_| Refusal::NO_DOMAIN)?;
+    let allowed: Status = cx
+        .authorise_control(target.id, Act::GrantTable, question)
+        .map_err(|_| Refusal::NOT_PERMITTED);
+    allowed.map(|()| target)
+}
