@@ -81,13 +81,14 @@ impl LocalApic {
                 wrmsr(IA32_APIC_BASE, base | BASE_ENABLE | BASE_X2APIC);
             }
         }
+        // First, for while the APIC is disabled in software its sources stay masked whatever is written.
+        apic.write(SPURIOUS, SOFTWARE_ENABLE | u32::from(vectors::SPURIOUS));
         apic.write(TASK_PRIORITY, 0);
         apic.write(LVT_LINT0, MASKED);
         apic.write(LVT_LINT1, DELIVER_NMI);
         apic.write(LVT_ERROR, vectors::ERROR.into());
         apic.write(LVT_TIMER, MASKED | u32::from(vectors::TIMER));
         apic.write(DIVIDE, DIVIDE_BY_16);
-        apic.write(SPURIOUS, SOFTWARE_ENABLE | u32::from(vectors::SPURIOUS));
         apic
     }
 
