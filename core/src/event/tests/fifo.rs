@@ -40,6 +40,7 @@ fn events_of_a_higher_priority_come_first() {
     for port in &ports {
         world.send(&a, *port).unwrap();
     }
+    assert_eq!(a.told(), [Told::Upcall(0)], "three queues, one upcall");
     assert_eq!(kernel.upcall(v(0)), [ports[1], ports[2], ports[0]]);
 }
 

@@ -8,6 +8,15 @@ use super::world::{World, v};
 use crate::event::{Binding, Endpoint, Sent, allocate_unbound, bind_interdomain, bind_ipi};
 use crate::number::Port;
 
+/// Sets the flag at the end of a scope, so that a test that fails does not leave threads running.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn sends_race_with_closes_and_no_port_of_another_is_ever_touched() {
     let (world, a, b) = World::pair();
@@ -24,6 +33,7 @@ fn sends_race_with_closes_and_no_port_of_another_is_ever_touched() {
                 }
             });
         }
+        let _end = StopAtEnd(&stop);
         for _ in 0..300 {
             let bound = bind_interdomain(&*b, &*a, offered).unwrap();
             while delivered.load(Ordering::Relaxed) == 0 {
@@ -37,7 +47,6 @@ fn sends_race_with_closes_and_no_port_of_another_is_ever_touched() {
             assert!(!b.pending(other));
             world.close(&b, other).unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(
         a.ports().lock().status(offered).unwrap().binding,
