@@ -114,14 +114,14 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// Binds a free port: nothing of its last life is left but its place in a queue.
+    /// Gives the port another binding. Of its last life nothing is left but its place in a queue: its event was forgotten
+    /// when it was closed.
     pub(super) fn open(&mut self, binding: Binding, vcpu: VcpuId) {
         self.binding = binding;
         self.queue = QueueName {
             vcpu,
             priority: Priority::default(),
         };
-        self.unseen = false;
     }
 
     /// Whether it notifies this vcpu for good, so that its guest cannot choose another.

@@ -69,6 +69,17 @@ fn a_port_whose_peer_domain_is_gone_can_be_closed() {
 }
 
 #[test]
+fn a_domain_that_ends_after_its_peer_has_closed_leaves_the_reused_port_alone() {
+    let (world, a, b) = World::pair();
+    let (from, to) = world.channel(&a, &b);
+    // The peer is no longer found, but has not closed its own end yet.
+    close(&*a, from, |_| None).unwrap();
+    assert_eq!(bind_ipi(&*a, v(0)), Ok(from));
+    world.close(&b, to).unwrap();
+    assert_eq!(a.ports().lock().status(from).unwrap().binding, Binding::Ipi);
+}
+
+#[test]
 fn a_domain_that_ends_leaves_no_open_port_and_nobody_bound_to_it() {
     let (world, a, b) = World::pair();
     let mut ends = std::vec::Vec::new();
