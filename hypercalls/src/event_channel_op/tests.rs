@@ -387,6 +387,46 @@ fn an_answer_that_could_only_be_read_opens_nothing() {
 }
 
 #[test]
+fn without_heap_a_call_is_refused_and_changes_nothing_and_later_succeeds() {
+    use xenvisor_core::memory::room::starve;
+
+    let calls: [(u32, [u32; 4]); 5] = [
+        (
+            abi::EVTCHNOP_alloc_unbound,
+            [u32::from(DOMID_SELF) | 2 << 16, 0, 0, 0],
+        ),
+        (abi::EVTCHNOP_bind_interdomain, [2, 1, 0, 0]),
+        (abi::EVTCHNOP_bind_virq, [0, 1, 0, 0]),
+        (abi::EVTCHNOP_bind_ipi, [1, 0, 0, 0]),
+        (abi::EVTCHNOP_init_control, [9, 0, 0, 0]),
+    ];
+    for (command, argument) in calls {
+        let mut refusals = 0;
+        loop {
+            let world = world();
+            assert_eq!(alloc_unbound(&world, 2, 1), Ok(1));
+            world.put(1, AT, &argument);
+            let frames = world.hypervisor.frames.free();
+            starve::after(refusals);
+            let served = world.call(1, CALL, &[u64::from(command), AT]);
+            starve::feed();
+            if served == Ok(Answer::OK) {
+                break;
+            }
+            assert_eq!(served, Err(Errno::NO_MEMORY), "command {command}");
+            assert_eq!(open(&world, 1), 0);
+            assert!(!world.domains[0].ports.lock().is_fifo());
+            let other = status(&world, 2, DOMID_SELF, 1).unwrap();
+            assert_eq!(other.status, abi::EVTCHNSTAT_unbound);
+            assert_eq!(world.hypervisor.frames.free(), frames);
+            assert_eq!(world.get::<[u32; 4]>(1, AT), argument);
+            refusals += 1;
+        }
+        assert!(refusals > 0, "command {command} asked for no heap");
+    }
+}
+
+#[test]
 fn other_commands_do_not_exist() {
     let world = world();
     for command in [15, 100, u32::MAX] {
