@@ -1,7 +1,8 @@
 //! Building a PVH guest: from modules and a description to memory contents and the state of its first vcpu.
 //!
 //! Everything here is pure: bytes go out through [`GuestRam`], the rest comes back as data. The caller makes a
-//! [`Layout`], puts frames behind [`Layout::backed`], and calls [`build`]. A failure leaves parts of the guest in
+//! [`Layout`], asks [`examine`] whether the plan makes sense, puts frames behind [`Layout::backed`], and calls
+//! [`build`]. A failure leaves parts of the guest in
 //! its memory and nothing else; building again starts from the beginning.
 //!
 //! Contents of special pages, tables and start info follow Xen's toolstack, so that a guest cannot tell.
@@ -72,15 +73,29 @@ pub struct Built {
     pub start: StartState,
 }
 
+/// Judges what can be judged of a plan before there is memory for the guest, and without unpacking its kernel:
+/// either takes seconds.
+///
+/// # Errors
+/// [`BuildError`] says which part of the plan is wrong, and how.
+pub fn examine<'a>(plan: &Plan<'a>, layout: &Layout) -> Result<(), BuildError<'a>> {
+    if !(1..=acpi::VCPUS_MAX).contains(&plan.vcpus) {
+        return Err(BuildError::Vcpus { found: plan.vcpus });
+    }
+    CommandLine::new(plan.command_line)?;
+    let extents: heapless::Vec<Extent, 2> = layout.ram().collect();
+    kernel::examine(plan.kernel.bytes, &extents).map_err(|error| BuildError::Kernel {
+        module: plan.kernel.name,
+        error,
+    })
+}
+
 /// Builds a guest in memory that lies as `layout` says.
 ///
 /// # Errors
 /// [`BuildError`] says which part of the plan is wrong, and how.
 pub fn build<'a>(plan: &Plan<'a>, layout: &Layout, ram: &mut dyn GuestRam) -> Result<Built, BuildError<'a>> {
-    // What can be judged without the kernel comes first: unpacking takes seconds.
-    if !(1..=acpi::VCPUS_MAX).contains(&plan.vcpus) {
-        return Err(BuildError::Vcpus { found: plan.vcpus });
-    }
+    examine(plan, layout)?;
     let command_line = CommandLine::new(plan.command_line)?;
     let extents: heapless::Vec<Extent, 2> = layout.ram().collect();
     let kernel = kernel::load(plan.kernel.bytes, &extents, ram).map_err(|error| BuildError::Kernel {

@@ -219,10 +219,10 @@ fn what_does_not_fit_is_named_with_its_module() {
 }
 
 #[test]
-fn what_is_wrong_with_the_description_is_found_before_the_kernel_is_touched() {
+fn what_is_wrong_with_the_description_is_found_before_the_guest_has_memory() {
     let layout = Layout::new(64 * MIB).unwrap();
     let rubbish = plan(b"rubbish", None);
-    let fails = |plan: Plan<'static>| build(&plan, &layout, &mut Memory::backing(&layout)).unwrap_err();
+    let fails = |plan: Plan<'static>| examine(&plan, &layout).unwrap_err();
     assert_eq!(
         fails(Plan { vcpus: 0, ..rubbish }),
         BuildError::Vcpus { found: 0 }

@@ -86,14 +86,16 @@ pub fn create<'a>(
     guest: &'a Guest,
 ) -> Result<Arc<Domain>, CreateError<'a>> {
     let layout = Layout::new(guest.memory).map_err(BuildError::from)?;
-    let domain = Arc::new(assemble(hypervisor, id, guest, &layout)?);
-    populate(hypervisor, &domain, &layout)?;
     let plan = Plan {
         kernel: module(guest.kernel),
         initrd: guest.initrd.map(module),
         command_line: &guest.cmdline,
         vcpus: guest.vcpus,
     };
+    // A plan that cannot be is refused before seconds go into making its memory.
+    build::examine(&plan, &layout)?;
+    let domain = Arc::new(assemble(hypervisor, id, guest, &layout)?);
+    populate(hypervisor, &domain, &layout)?;
     let built = build::build(&plan, &layout, &mut FreshRam(&domain))?;
     tell_time(hypervisor, &domain);
     if let Some(vcpu) = domain.vcpus.first() {

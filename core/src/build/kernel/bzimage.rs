@@ -19,14 +19,15 @@ const OLDEST_VERSION: u16 = 0x208;
 const DEFAULT_SETUP_SECTS: u8 = 4;
 const SECTOR_BYTES: u64 = 512;
 
-/// Whether the file carries the mark of the boot protocol.
-pub(super) fn recognise(file: &[u8]) -> bool {
-    bytes::<4>(file, HEADER) == Some(*b"HdrS")
-}
-
 /// The payload of a bzImage, with the four bytes of its size at the end.
 pub(super) fn payload(file: &[u8]) -> Result<&[u8], KernelError> {
     let found = file.len() as u64;
+    if bytes::<4>(file, HEADER) != Some(*b"HdrS") {
+        return Err(KernelError::Unrecognised {
+            start: super::first_four(file),
+            length: found,
+        });
+    }
     let cut = |part, needed| KernelError::Truncated { part, needed, found };
     let header = || cut(Part::SetupHeader, SETUP_END);
     let version = u16::from_le_bytes(bytes(file, VERSION).ok_or_else(header)?);

@@ -74,8 +74,7 @@ impl<'l> Loader<'l> {
         let Some(headers) = self.headers else {
             // Too short even for its headers: the reader of the headers knows which.
             let error = match Headers::read(&self.prefix, self.extents) {
-                Err(Unread::Wrong(error)) => error,
-                Err(Unread::Incomplete(part, needed)) => KernelError::Truncated { part, needed, found },
+                Err(unread) => unread.at_the_end(found),
                 Ok(_) => KernelError::NoSegments,
             };
             return Err(error);
@@ -138,6 +137,14 @@ impl<'l> Loader<'l> {
     }
 }
 
+/// Judges the headers of a whole file.
+pub(super) fn examine(file: &[u8], extents: &[Extent]) -> Result<(), KernelError> {
+    let prefix = file.get(..PREFIX_MAX).unwrap_or(file);
+    Headers::read(prefix, extents)
+        .map(drop)
+        .map_err(|unread| unread.at_the_end(file.len() as u64))
+}
+
 impl Sink for Loader<'_> {
     fn take(&mut self, bytes: &[u8]) -> Result<(), KernelError> {
         if self.headers.is_none() {
@@ -166,6 +173,16 @@ enum Unread {
     Incomplete(Part, u64),
     /// They are wrong, and no further byte will help.
     Wrong(KernelError),
+}
+
+impl Unread {
+    /// What it means when the file, of `found` bytes, has ended.
+    const fn at_the_end(self, found: u64) -> KernelError {
+        match self {
+            Self::Wrong(error) => error,
+            Self::Incomplete(part, needed) => KernelError::Truncated { part, needed, found },
+        }
+    }
 }
 
 impl From<KernelError> for Unread {

@@ -1,8 +1,8 @@
 //! A guest's kernel: from a module's bytes to segments in guest memory and an entry point.
 //!
 //! A module is a raw ELF file, or a bzImage whose payload is one. The ELF is placed as it comes out of the
-//! decoder, so that no copy of it exists: decoders ([`payload`]) push into a [`Sink`](payload::Sink), and the
-//! [loader](elf) is one. On failure the guest's memory may hold parts of the kernel; nothing else is changed.
+//! decoder, so that no copy of it exists: decoders (`payload`) push into a `Sink`, and the loader
+//! (`elf`) is one. On failure the guest's memory may hold parts of the kernel; nothing else is changed.
 
 mod bzimage;
 mod elf;
@@ -40,6 +40,18 @@ pub struct Kernel {
 /// The most segments that a kernel may load.
 pub const SEGMENTS_MAX: usize = 16;
 
+/// Judges what can be judged of the kernel in `file` without unpacking it: its headers, and whether they fit
+/// the file and a guest whose memory lies at `extents`.
+///
+/// # Errors
+/// [`KernelError`] says what is wrong with the file.
+pub fn examine(file: &[u8], extents: &[Extent]) -> Result<(), KernelError> {
+    if file.starts_with(&elf::MAGIC) {
+        return elf::examine(file, extents);
+    }
+    Format::recognise(bzimage::payload(file)?).map(drop)
+}
+
 /// Loads the kernel in `file` into `ram`, whose memory lies at `extents`.
 ///
 /// # Errors
@@ -50,19 +62,13 @@ pub fn load(file: &[u8], extents: &[Extent], ram: &mut dyn GuestRam) -> Result<K
         loader.take(file)?;
         return loader.finish(None);
     }
-    if bzimage::recognise(file) {
-        let payload = bzimage::payload(file)?;
-        let format = Format::recognise(payload)?;
-        payload::unpack(payload, &mut loader).map_err(|error| match error {
-            KernelError::Unrecognised { start, .. } => KernelError::PayloadNotElf { start },
-            other => other,
-        })?;
-        return loader.finish(Some(format));
-    }
-    Err(KernelError::Unrecognised {
-        start: first_four(file),
-        length: file.len() as u64,
-    })
+    let payload = bzimage::payload(file)?;
+    let format = Format::recognise(payload)?;
+    payload::unpack(payload, &mut loader).map_err(|error| match error {
+        KernelError::Unrecognised { start, .. } => KernelError::PayloadNotElf { start },
+        other => other,
+    })?;
+    loader.finish(Some(format))
 }
 
 /// The first four bytes, for messages; zeros where there are fewer.

@@ -13,9 +13,16 @@ fn small_memory() -> Memory {
     Memory::at(Extent::new(GuestAddr::new(0x100_0000), 0x30_0000).unwrap())
 }
 
-/// How loading fails.
+/// How loading fails. Where the file need not be unpacked to know, it is known before.
 fn refusal(file: &[u8]) -> KernelError {
-    load_into(&mut small_memory(), file).unwrap_err()
+    let mut memory = small_memory();
+    let examined = examine(file, &memory.extents());
+    let error = load_into(&mut memory, file).unwrap_err();
+    assert!(
+        examined.is_ok() || examined == Err(error),
+        "{examined:?} {error:?}"
+    );
+    error
 }
 
 /// How loading fails for the synthetic kernel after a change.

@@ -63,6 +63,7 @@ fn a_raw_elf_file_of_either_class_loads() {
 fn a_bzimage_of_every_format_loads() {
     for (format, payload) in FIXTURES {
         let mut memory = Memory::ram(32 * MIB);
+        assert_eq!(examine(&bzimage(payload), &memory.extents()), Ok(()));
         let loaded = load_into(&mut memory, &bzimage(payload)).unwrap();
         assert_loaded(&memory, &loaded);
         assert_eq!(loaded.format, Some(format));
