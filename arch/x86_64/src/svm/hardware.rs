@@ -301,8 +301,27 @@ impl Virtualization for Arc<Svm> {
     }
 }
 
-/// CPUID of the running processor.
+/// What guests may be told of the running processor: its CPUID, without what does not work in a guest.
+///
+/// QEMU's emulated processor (7.2) computes the flags behind CMPXCHG16B from stale state. Outside of a virtual machine
+/// the next IRET hides that; but an exit stores the garbage as the guest's RFLAGS, and VMRUN loads it, the direction,
+/// trap and virtual-8086 flags included. So there it is not shown (leaf 1, ECX bit 13), and kernels do without.
 fn host_cpuid(leaf: u32, subleaf: u32) -> Leaf {
+    const CMPXCHG16B: u32 = 1 << 13;
+    let mut answer = native_cpuid(leaf, subleaf);
+    if leaf == 1 && is_emulated() {
+        answer.ecx &= !CMPXCHG16B;
+    }
+    answer
+}
+
+/// Whether the processor is QEMU's emulation, which signs as "TCGTCGTCGTCG" where hypervisors do.
+fn is_emulated() -> bool {
+    let name = native_cpuid(0x4000_0000, 0);
+    [name.ebx, name.ecx, name.edx] == [0x5447_4354, 0x4354_4743, 0x4743_5447]
+}
+
+fn native_cpuid(leaf: u32, subleaf: u32) -> Leaf {
     let result = raw_cpuid::cpuid!(leaf, subleaf);
     Leaf {
         eax: result.eax,
@@ -314,7 +333,7 @@ fn host_cpuid(leaf: u32, subleaf: u32) -> Leaf {
 
 /// The components of XCR0 that the processor has (CPUID leaf 0xd).
 fn host_components() -> u64 {
-    let leaf = host_cpuid(0xd, 0);
+    let leaf = native_cpuid(0xd, 0);
     u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
 }
 
