@@ -152,3 +152,26 @@ fn ept_bits_are_those_of_the_manual() {
         0x0040_0000_0020_0303
     );
 }
+
+/// The walker and each format together: every sequence of changes, every instant of each.
+mod with_the_walker {
+    use super::*;
+    use xenvisor_core::p2m::battery;
+
+    #[test]
+    fn nested_tables_are_right_at_every_instant() {
+        for huge_pages in [false, true] {
+            battery::all(Npt { huge_pages });
+        }
+    }
+
+    #[test]
+    fn extended_tables_are_right_at_every_instant() {
+        for (large_pages, huge_pages) in [(true, false), (true, true)] {
+            battery::all(Ept {
+                large_pages,
+                huge_pages,
+            });
+        }
+    }
+}
