@@ -34,3 +34,12 @@ fn the_walker_is_right_with_leaves_up_to_2_mib_and_absence_that_is_not_zero() {
         highest_leaf: Level(1),
     }));
 }
+
+#[test]
+fn the_walker_is_right_with_small_leaves_only() {
+    let format = Plain {
+        highest_leaf: Level(0),
+    };
+    battery::each_instant_shows_the_old_or_the_new_mapping(&format, 0);
+    battery::without_frames_nothing_changes_for_the_guest(&format, 0);
+}
