@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test there is, on a machine that may have nothing but Rust.
 
-use crate::check::{self, cargo, say};
-use crate::{abi, debian, guests, image, tools};
+use crate::check::{self, cargo, say, step};
+use crate::{abi, debian, guests, image, tools, workspace};
 use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
@@ -60,6 +60,12 @@ fn boot_tests(only: Option<&str>) -> Result<()> {
         kernel.fetch()?;
     }
     debian::busybox()?;
+    if only.is_none() {
+        let mut loaders = workspace::cargo();
+        loaders.env("XENVISOR_TEST_KERNELS", workspace::cache_dir()?);
+        loaders.args(["test", "--quiet", "--package", "xenvisor-core", "real_kernels"]);
+        step("tests of loaders on Debian's kernels", &mut loaders)?;
+    }
     let mut arguments = vec![
         "test",
         "--package",
