@@ -62,6 +62,7 @@ pub struct SvmCpu {
     policy: Box<CpuidPolicy>,
     msrs: Msrs,
     exception: Option<Event>,
+    /// An interrupt whose delivery an exit cut short.
     interrupted: Option<Event>,
     nmi: bool,
     /// A non-maskable interrupt is being handled, until IRET.
@@ -88,7 +89,11 @@ enum Unfinished {
         element: PortElement,
         value: u32,
     },
-    Unbacked,
+    /// An access that the nested tables refused.
+    Unbacked {
+        /// It was the guest's instruction that made it, not a fetch, a walk or the delivery of an event.
+        by_instruction: bool,
+    },
 }
 
 /// What became of an exit inside.
@@ -193,11 +198,26 @@ impl SvmCpu {
         let reason = Reason::decode(control.exit_code, control.exit_info_1, control.exit_info_2);
         let priority = control.virtual_interrupt & V_TPR & 0xf;
         if reason != Reason::Invalid {
-            self.interrupted = Event::decode(control.exit_interrupt_info).and_then(Event::to_deliver_again);
+            let cut_short = Event::decode(control.exit_interrupt_info);
             // Four bits are always a task priority.
             let _ = self.apic.set_cr8(priority);
+            if let Some(event) = cut_short.and_then(Event::to_deliver_again) {
+                self.deliver_again(event);
+            }
         }
         reason
+    }
+
+    /// Puts an event whose delivery the exit cut short back to where it came from.
+    fn deliver_again(&mut self, event: Event) {
+        match event {
+            Event::Interrupt(_) => self.interrupted = Some(event),
+            Event::Nmi => {
+                self.nmi = true;
+                self.nmi_blocked = false;
+            }
+            Event::Exception { .. } | Event::Software(_) => self.exception = Some(event),
+        }
     }
 
     /// What waits for the guest.
@@ -237,11 +257,11 @@ impl SvmCpu {
             None => {}
         }
         let wanted = self.virtual_interrupt(plan.window);
-        let watch_iret = self.nmi_blocked && self.nmi;
+        let nmi_blocked = self.nmi_blocked;
         let block = self.engine.block_mut();
         block.control.event_injection = plan.inject.map_or(0, |(event, _)| event.encode());
         intercepts::set_first(block, first::INTERRUPT_WINDOW, plan.window.is_some());
-        intercepts::set_first(block, first::IRET, watch_iret || self.nmi_blocked);
+        intercepts::set_first(block, first::IRET, nmi_blocked);
         if block.control.virtual_interrupt != wanted {
             block.change(Clean::VIRTUAL_INTERRUPT).control.virtual_interrupt = wanted;
         }

@@ -89,7 +89,7 @@ impl From<Exception> for Event {
 pub struct Waiting {
     /// An exception it has earned: delivered at once.
     pub exception: Option<Event>,
-    /// An event whose delivery was cut short.
+    /// An interrupt whose delivery was cut short: the APIC has handed it over already.
     pub interrupted: Option<Event>,
     /// A non-maskable interrupt.
     pub nmi: bool,

@@ -42,11 +42,15 @@ impl VirtCpu for SvmCpu {
     }
 
     fn complete_unbacked(&mut self, guest: &dyn GuestRam) -> Result<(), Exit> {
-        if self.unfinished != Unfinished::Unbacked {
+        let Unfinished::Unbacked { by_instruction } = self.unfinished else {
             return Ok(());
-        }
+        };
         self.unfinished = Unfinished::Nothing;
-        self.emulate(guest)
+        if by_instruction {
+            self.emulate(guest)
+        } else {
+            Err(self.unknown())
+        }
     }
 
     fn registers(&mut self) -> &mut Registers {

@@ -110,17 +110,19 @@ impl SvmCpu {
 
     fn nested_fault(&mut self, fault: NestedFault, guest: &dyn GuestRam) -> Served {
         let at = GuestAddr::new(fault.at);
+        let in_delivery = Event::decode(self.engine.block().control.exit_interrupt_info).is_some();
+        let by_instruction = !fault.in_page_walk && !fault.is_fetch && !in_delivery;
         let is_apic = self
             .apic
             .mmio_page()
             .is_some_and(|page| page.frame() == at.frame());
-        if is_apic && !fault.in_page_walk && !fault.is_fetch && self.interrupted.is_none() {
+        if is_apic && by_instruction {
             return match self.emulate(guest) {
                 Ok(()) => Served::Again,
                 Err(exit) => Served::Exit(exit),
             };
         }
-        self.unfinished = Unfinished::Unbacked;
+        self.unfinished = Unfinished::Unbacked { by_instruction };
         Served::Exit(Exit::Unbacked {
             at,
             access: if fault.is_write {
