@@ -1,8 +1,7 @@
 //! SVM switched on: the processor's side of the backend, and the engine that runs a control block on it.
 //!
-//! What a guest leaves in the processor stays there until another vcpu comes (see [`super::extended_state`]): each pcpu
-//! knows whose it is. Locks: that of the pcpu, then that of an extended state; both are held with interrupts off, for
-//! a few instructions, and never while a guest runs.
+//! Locks: that of the pcpu, then that of an extended state; both are held with interrupts off, for a few instructions,
+//! and never while a guest runs.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,7 +9,6 @@ use core::fmt;
 
 use raw_cpuid::CpuId;
 use spin::Mutex;
-use x86::controlregs::{Xcr0, xcr0 as xcr0_read, xcr0_write};
 use x86::msr::{rdmsr, wrmsr};
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
@@ -23,10 +21,11 @@ use super::asid::{Asids, Tag};
 use super::check::Limits;
 use super::cpu::SvmCpu;
 use super::engine::{Assists, Engine};
-use super::extended_state::{self, COMPONENTS, INITIAL_XCR0};
+use super::extended_state::COMPONENTS;
 use super::instructions;
 use super::page::Page;
 use super::permission_map::{MSR_MAP_BYTES, PORT_MAP_BYTES, fill_msr_map, fill_port_map};
+use super::resident::{Abilities, Extended, Resident, Shared};
 use super::vmcb::{Clean, Vmcb};
 use super::world_switch;
 use crate::guest::cpuid::{Leaf, Offers};
@@ -40,9 +39,10 @@ const VM_CR: u32 = 0xc001_0114;
 /// VM_CR: firmware has switched SVM off.
 const VM_CR_SVMDIS: u64 = 1 << 4;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
-const TSC_AUX: u32 = 0xc000_0103;
-const PRED_CMD: u32 = 0x49;
 const PATCH_LEVEL: u32 = 0x8b;
+/// CPUID 0x8000_0008, and IBPB in its EBX.
+const SIZES: u32 = 0x8000_0008;
+const PREDICTION_BARRIER: u32 = 1 << 12;
 /// TLB_CONTROL: flush everything.
 const FLUSH_ALL: u8 = 1;
 
@@ -82,12 +82,8 @@ pub struct Svm {
     limits: Limits,
     assists: Assists,
     huge_pages: bool,
-    has_xsave: bool,
-    has_tsc_aux: bool,
-    leaks_x87_pointers: bool,
+    abilities: Abilities,
     microcode: u64,
-    /// Components of XCR0 that are switched; 0 without XSAVE.
-    components: u64,
     port_map: MachineAddr,
     msr_map: MachineAddr,
     pcpu: Mutex<Pcpu>,
@@ -100,25 +96,7 @@ struct Pcpu {
     /// Where VMRUN stores the rest of the host.
     _host_save_area: Page<[u8; 4096]>,
     asids: Asids,
-    /// Whose extended state is in the processor.
-    resident: Option<Arc<Mutex<Extended>>>,
-}
-
-impl Pcpu {
-    /// Whether the processor holds this extended state.
-    fn holds(&self, extended: &Arc<Mutex<Extended>>) -> bool {
-        self.resident
-            .as_ref()
-            .is_some_and(|now| Arc::ptr_eq(now, extended))
-    }
-}
-
-/// A guest's extended state: in `area`, or in the processor if it is resident.
-struct Extended {
-    area: Page<[u8; extended_state::AREA_BYTES]>,
-    breakpoints: [u64; 4],
-    xcr0: u64,
-    tsc_aux: u32,
+    resident: Resident,
 }
 
 impl Svm {
@@ -146,6 +124,18 @@ impl Svm {
         }
         let sizes = cpuid.get_processor_capacity_feature_info();
         let has_xsave = cpuid.get_feature_info().is_some_and(|info| info.has_xsave());
+        let abilities = Abilities {
+            components: if has_xsave {
+                host_components() & COMPONENTS
+            } else {
+                0
+            },
+            has_tsc_aux: extended.has_rdtscp(),
+            leaks_x87_pointers: !sizes
+                .as_ref()
+                .is_some_and(|sizes| sizes.has_restore_fp_error_ptrs()),
+            has_prediction_barrier: sizes.is_some() && native_cpuid(SIZES, 0).ebx & PREDICTION_BARRIER != 0,
+        };
         let asids = svm.supported_asids();
         let host_block = Page::<Vmcb>::new(frames)?;
         let host_save_area = Page::new(frames)?;
@@ -170,25 +160,16 @@ impl Svm {
                 decode: svm.has_decode_assists(),
             },
             huge_pages: extended.has_1gib_pages(),
-            has_xsave,
-            has_tsc_aux: extended.has_rdtscp(),
-            leaks_x87_pointers: !sizes
-                .as_ref()
-                .is_some_and(|sizes| sizes.has_restore_fp_error_ptrs()),
+            abilities,
             // SAFETY: AMD's processors have this MSR.
             microcode: unsafe { rdmsr(PATCH_LEVEL) },
-            components: if has_xsave {
-                host_components() & COMPONENTS
-            } else {
-                0
-            },
             port_map: permission_map(memory, frames, PORT_MAP_BYTES, fill_port_map)?,
             msr_map: permission_map(memory, frames, MSR_MAP_BYTES, fill_msr_map)?,
             pcpu: Mutex::new(Pcpu {
                 host_block,
                 _host_save_area: host_save_area,
                 asids: Asids::new(asids),
-                resident: None,
+                resident: Resident::new(abilities),
             }),
         }))
     }
@@ -197,66 +178,12 @@ impl Svm {
     #[must_use]
     pub const fn offers(&self, vcpus: u32) -> Offers {
         Offers {
-            xcr0: self.components,
+            xcr0: self.abilities.components,
             xsaves: false,
             speculation_control: false,
             invpcid: true,
-            tsc_aux: self.has_tsc_aux,
+            tsc_aux: self.abilities.has_tsc_aux,
             vcpus,
-        }
-    }
-
-    /// Makes the processor hold this extended state; says whether another one had to go.
-    fn make_resident(&self, pcpu: &mut Pcpu, extended: &Arc<Mutex<Extended>>) -> bool {
-        if pcpu
-            .resident
-            .as_ref()
-            .is_some_and(|now| Arc::ptr_eq(now, extended))
-        {
-            return false;
-        }
-        if let Some(old) = pcpu.resident.take() {
-            self.save(&mut old.lock());
-        }
-        self.load(&extended.lock());
-        pcpu.resident = Some(Arc::clone(extended));
-        true
-    }
-
-    fn save(&self, extended: &mut Extended) {
-        // SAFETY: privilege level 0; the host has CR4.OSFXSR, CR4.OSXSAVE where there is XSAVE, and neither CR0.TS nor
-        // CR0.EM (see `host::features`). The components fit the area, and all of them are enabled meanwhile, so that
-        // what the guest has hidden from itself is kept too.
-        unsafe {
-            extended.breakpoints = instructions::read_breakpoints();
-            if self.has_xsave {
-                extended.xcr0 = xcr0_read().bits() & self.components;
-                xcr0_write(Xcr0::from_bits_truncate(self.components));
-                instructions::xsave(extended.area.get_mut());
-            } else {
-                instructions::fxsave(extended.area.get_mut());
-            }
-        }
-    }
-
-    fn load(&self, extended: &Extended) {
-        // SAFETY: as in `save`; the area is an initial state or what `save` stored. The guest's XCR0 has been checked
-        // against the components. The host's DR7 enables no breakpoint.
-        unsafe {
-            instructions::write_breakpoints(extended.breakpoints);
-            if self.leaks_x87_pointers {
-                instructions::forget_x87_pointers();
-            }
-            if self.has_xsave {
-                xcr0_write(Xcr0::from_bits_truncate(self.components));
-                instructions::xrstor(extended.area.get());
-                xcr0_write(Xcr0::from_bits_truncate(extended.xcr0));
-            } else {
-                instructions::fxrstor(extended.area.get());
-            }
-            if self.has_tsc_aux {
-                wrmsr(TSC_AUX, u64::from(extended.tsc_aux));
-            }
         }
     }
 }
@@ -271,13 +198,6 @@ impl Virtualization for Arc<Svm> {
     }
 
     fn new_vcpu(&self, setup: &VcpuSetup<'_>) -> Result<Box<dyn VirtCpu>, OutOfFrames> {
-        let mut extended = Extended {
-            area: Page::new(setup.frames)?,
-            breakpoints: [0; 4],
-            xcr0: INITIAL_XCR0,
-            tsc_aux: 0,
-        };
-        extended_state::reset(extended.area.get_mut());
         let mut block = Page::<Vmcb>::new(setup.frames)?;
         let control = &mut block.get_mut().control;
         control.port_map = self.port_map.raw();
@@ -288,7 +208,7 @@ impl Virtualization for Arc<Svm> {
             svm: Arc::clone(self),
             domain: setup.domain,
             block,
-            extended: Arc::new(Mutex::new(extended)),
+            extended: Extended::new(setup.frames)?,
             tag: None,
         };
         Ok(Box::new(SvmCpu::of(
@@ -359,7 +279,7 @@ struct Hardware {
     svm: Arc<Svm>,
     domain: DomainId,
     block: Page<Vmcb>,
-    extended: Arc<Mutex<Extended>>,
+    extended: Shared,
     tag: Option<Tag>,
 }
 
@@ -375,7 +295,7 @@ impl Engine for Hardware {
     fn enter(&mut self, registers: &mut Registers) {
         let mut pcpu = self.svm.pcpu.lock();
         let block = self.block.get_mut();
-        if self.svm.make_resident(&mut pcpu, &self.extended) {
+        if pcpu.resident.bring_in(&self.extended) {
             block.forget();
         }
         block.control.tlb_control = 0;
@@ -428,56 +348,27 @@ impl Engine for Hardware {
     }
 
     fn reset_extended_state(&mut self) {
-        let mut pcpu = self.svm.pcpu.lock();
-        if pcpu.holds(&self.extended) {
-            // What the processor holds is worth nothing now; the next entry loads the new state.
-            pcpu.resident = None;
-        }
-        let mut extended = self.extended.lock();
-        extended_state::reset(extended.area.get_mut());
-        extended.breakpoints = [0; 4];
-        extended.xcr0 = INITIAL_XCR0;
-        extended.tsc_aux = 0;
+        self.svm.pcpu.lock().resident.reset(&self.extended);
     }
 
     fn xcr0(&self) -> u64 {
-        let pcpu = self.svm.pcpu.lock();
-        if self.svm.has_xsave && pcpu.holds(&self.extended) {
-            // Asked of the processor, since not every emulated one lets XSETBV exit.
-            // SAFETY: CR4.OSXSAVE is set where there is XSAVE.
-            return unsafe { xcr0_read() }.bits() & self.svm.components;
-        }
-        self.extended.lock().xcr0
+        self.svm.pcpu.lock().resident.xcr0(&self.extended)
     }
 
     fn set_xcr0(&mut self, value: u64) {
-        let mut pcpu = self.svm.pcpu.lock();
-        self.svm.make_resident(&mut pcpu, &self.extended);
-        self.extended.lock().xcr0 = value;
-        if self.svm.has_xsave {
-            // SAFETY: the value consists of components that the processor has and the host switches; the host itself
-            // uses none.
-            unsafe { xcr0_write(Xcr0::from_bits_truncate(value)) };
-        }
+        self.svm.pcpu.lock().resident.set_xcr0(&self.extended, value);
     }
 
     fn tsc_aux(&self) -> u32 {
-        self.extended.lock().tsc_aux
+        Resident::tsc_aux(&self.extended)
     }
 
     fn set_tsc_aux(&mut self, value: u32) {
-        let mut pcpu = self.svm.pcpu.lock();
-        self.svm.make_resident(&mut pcpu, &self.extended);
-        self.extended.lock().tsc_aux = value;
-        if self.svm.has_tsc_aux {
-            // SAFETY: the MSR exists, and the host does not use it.
-            unsafe { wrmsr(TSC_AUX, u64::from(value)) };
-        }
+        self.svm.pcpu.lock().resident.set_tsc_aux(&self.extended, value);
     }
 
     fn prediction_barrier(&self) {
-        // SAFETY: only asked for where CPUID shows the guest the barrier, which it does only where the processor has it.
-        unsafe { wrmsr(PRED_CMD, 1) };
+        self.svm.pcpu.lock().resident.prediction_barrier();
     }
 
     fn microcode(&self) -> u64 {
@@ -499,9 +390,6 @@ impl Engine for Hardware {
 
 impl Drop for Hardware {
     fn drop(&mut self) {
-        let mut pcpu = self.svm.pcpu.lock();
-        if pcpu.holds(&self.extended) {
-            pcpu.resident = None;
-        }
+        self.svm.pcpu.lock().resident.forget(&self.extended);
     }
 }

@@ -20,6 +20,8 @@ pub mod intercepts;
 mod page;
 pub mod permission_map;
 pub mod reason;
+#[cfg(target_os = "none")]
+mod resident;
 pub mod segment;
 pub mod vmcb;
 #[cfg(target_os = "none")]

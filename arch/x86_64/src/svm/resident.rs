@@ -1,0 +1,191 @@
+//! Whose extended state is in the processor, and how it changes hands.
+//!
+//! What a guest leaves in x87, SSE and AVX registers, XCR0, breakpoint addresses and TSC_AUX stays there from exit to
+//! entry, since the host touches none of it; it moves to memory when another vcpu comes. Invariant: a state is either
+//! in its area or in the one processor that has it as `now`. Nothing of one guest is left for another: a state that
+//! comes in overwrites all of it.
+
+use alloc::sync::Arc;
+
+use spin::Mutex;
+use x86::controlregs::{Xcr0, xcr0 as xcr0_read, xcr0_write};
+use x86::msr::wrmsr;
+use xenvisor_core::memory::frames::{Frames, OutOfFrames};
+
+use super::extended_state::{self, INITIAL_XCR0};
+use super::instructions;
+use super::page::Page;
+
+const TSC_AUX: u32 = 0xc000_0103;
+const PRED_CMD: u32 = 0x49;
+
+/// What the processor has of it, and how it behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Abilities {
+    /// Components of XCR0 that are switched; 0 without XSAVE.
+    pub(super) components: u64,
+    /// There is TSC_AUX.
+    pub(super) has_tsc_aux: bool,
+    /// Loading a state leaves x87 error pointers of the last one in place.
+    pub(super) leaks_x87_pointers: bool,
+    /// There is a barrier that keeps one guest's branches from steering another's.
+    pub(super) has_prediction_barrier: bool,
+}
+
+/// A vcpu's extended state. What is in it is worth something only while no processor holds it.
+pub(super) struct Extended {
+    area: Page<[u8; extended_state::AREA_BYTES]>,
+    breakpoints: [u64; 4],
+    xcr0: u64,
+    tsc_aux: u32,
+}
+
+/// A state that a processor and its vcpu share.
+pub(super) type Shared = Arc<Mutex<Extended>>;
+
+impl Extended {
+    /// The state after power-on.
+    pub(super) fn new(frames: &Arc<Frames>) -> Result<Shared, OutOfFrames> {
+        let mut extended = Self {
+            area: Page::new(frames)?,
+            breakpoints: [0; 4],
+            xcr0: INITIAL_XCR0,
+            tsc_aux: 0,
+        };
+        extended.reset();
+        Ok(Arc::new(Mutex::new(extended)))
+    }
+
+    fn reset(&mut self) {
+        extended_state::reset(self.area.get_mut());
+        self.breakpoints = [0; 4];
+        self.xcr0 = INITIAL_XCR0;
+        self.tsc_aux = 0;
+    }
+}
+
+/// One processor's side.
+pub(super) struct Resident {
+    abilities: Abilities,
+    now: Option<Shared>,
+}
+
+impl Resident {
+    /// A processor that holds nobody's state.
+    pub(super) const fn new(abilities: Abilities) -> Self {
+        Self { abilities, now: None }
+    }
+
+    /// Whether it holds this state.
+    fn holds(&self, extended: &Shared) -> bool {
+        self.now.as_ref().is_some_and(|now| Arc::ptr_eq(now, extended))
+    }
+
+    /// Makes the processor hold this state; says whether it did not before.
+    pub(super) fn bring_in(&mut self, extended: &Shared) -> bool {
+        if self.holds(extended) {
+            return false;
+        }
+        if let Some(old) = self.now.take() {
+            self.save(&mut old.lock());
+        }
+        self.load(&extended.lock());
+        self.now = Some(Arc::clone(extended));
+        true
+    }
+
+    /// The state is worth nothing any more: if the processor holds it, it need not be kept.
+    pub(super) fn forget(&mut self, extended: &Shared) {
+        if self.holds(extended) {
+            self.now = None;
+        }
+    }
+
+    /// The state as after power-on.
+    pub(super) fn reset(&mut self, extended: &Shared) {
+        self.forget(extended);
+        extended.lock().reset();
+    }
+
+    /// XCR0 of the state.
+    pub(super) fn xcr0(&self, extended: &Shared) -> u64 {
+        if self.abilities.components != 0 && self.holds(extended) {
+            // Asked of the processor, since not every emulated one lets XSETBV exit.
+            // SAFETY: components are there only with XSAVE, for which the host sets CR4.OSXSAVE.
+            return unsafe { xcr0_read() }.bits() & self.abilities.components;
+        }
+        extended.lock().xcr0
+    }
+
+    /// Changes XCR0 of the state, to components that are switched.
+    pub(super) fn set_xcr0(&mut self, extended: &Shared, value: u64) {
+        self.bring_in(extended);
+        let value = value & self.abilities.components;
+        extended.lock().xcr0 = value;
+        if self.abilities.components != 0 {
+            // SAFETY: the value consists of components that the processor has; the host itself uses none.
+            unsafe { xcr0_write(Xcr0::from_bits_truncate(value)) };
+        }
+    }
+
+    /// TSC_AUX of the state.
+    pub(super) fn tsc_aux(extended: &Shared) -> u32 {
+        extended.lock().tsc_aux
+    }
+
+    /// Changes TSC_AUX of the state.
+    pub(super) fn set_tsc_aux(&mut self, extended: &Shared, value: u32) {
+        self.bring_in(extended);
+        extended.lock().tsc_aux = value;
+        if self.abilities.has_tsc_aux {
+            // SAFETY: the MSR exists, and the host does not use it.
+            unsafe { wrmsr(TSC_AUX, u64::from(value)) };
+        }
+    }
+
+    /// Keeps branches that were made until now from steering those that come.
+    pub(super) fn prediction_barrier(&self) {
+        if self.abilities.has_prediction_barrier {
+            // SAFETY: the MSR exists and takes this bit.
+            unsafe { wrmsr(PRED_CMD, 1) };
+        }
+    }
+
+    fn save(&self, extended: &mut Extended) {
+        // SAFETY: privilege level 0; the host has CR4.OSFXSR, CR4.OSXSAVE where there is XSAVE, and neither CR0.TS nor
+        // CR0.EM (see `host::features`). The components fit the area, and all of them are enabled meanwhile, so that
+        // what the guest has hidden from itself is kept too.
+        unsafe {
+            extended.breakpoints = instructions::read_breakpoints();
+            if self.abilities.components == 0 {
+                instructions::fxsave(extended.area.get_mut());
+            } else {
+                extended.xcr0 = xcr0_read().bits() & self.abilities.components;
+                xcr0_write(Xcr0::from_bits_truncate(self.abilities.components));
+                instructions::xsave(extended.area.get_mut());
+            }
+        }
+    }
+
+    fn load(&self, extended: &Extended) {
+        self.prediction_barrier();
+        // SAFETY: as in `save`; the area is an initial state or what `save` stored. The guest's XCR0 has been checked
+        // against the components. The host's DR7 enables no breakpoint.
+        unsafe {
+            instructions::write_breakpoints(extended.breakpoints);
+            if self.abilities.leaks_x87_pointers {
+                instructions::forget_x87_pointers();
+            }
+            if self.abilities.components == 0 {
+                instructions::fxrstor(extended.area.get());
+            } else {
+                xcr0_write(Xcr0::from_bits_truncate(self.abilities.components));
+                instructions::xrstor(extended.area.get());
+                xcr0_write(Xcr0::from_bits_truncate(extended.xcr0));
+            }
+            if self.abilities.has_tsc_aux {
+                wrmsr(TSC_AUX, u64::from(extended.tsc_aux));
+            }
+        }
+    }
+}
