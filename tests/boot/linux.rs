@@ -106,20 +106,31 @@ fn a_debian_guest_comes_up_from_an_iso_by_both_multiboot_protocols() {
     }
 }
 
+fn finds_its_memory(mib: u64, least_kib: u64, words: &str) {
+    let mut running = debian(Kernel::Cloud, mib)
+        .line(&format!("guest.linux.cmdline=\"console=hvc0 {words}\""))
+        .start();
+    running.wait_for(PROMPT).unwrap();
+    let said = ask(&mut running, "grep MemTotal /proc/meminfo");
+    let kib: u64 = said
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    assert!(kib >= least_kib && kib <= mib << 10, "{mib} MiB: {said}");
+    power_off(running);
+}
+
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
-fn small_and_large_guests_find_all_their_memory() {
-    for (mib, least_kib) in [(128, 60 << 10), (3 << 10, 2900 << 10)] {
-        let mut running = debian(Kernel::Cloud, mib).start();
-        running.wait_for(PROMPT).unwrap();
-        let said = ask(&mut running, "grep MemTotal /proc/meminfo");
-        let kib: u64 = said
-            .split_whitespace()
-            .find_map(|word| word.parse().ok())
-            .unwrap();
-        assert!(kib >= least_kib && kib <= mib << 10, "{mib} MiB: {said}");
-        power_off(running);
-    }
+fn a_guest_of_64_mib_has_enough_for_a_shell() {
+    // The kernel's event tracing takes more than such a guest has left, on any machine.
+    finds_its_memory(64, 25 << 10, "initcall_blacklist=tracer_init_tracefs");
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn a_guest_of_3_gib_finds_all_its_memory() {
+    finds_its_memory(3 << 10, 2900 << 10, "");
 }
 
 #[test]

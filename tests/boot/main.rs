@@ -10,6 +10,7 @@
     reason = "a test may fail loudly; that is what it is for"
 )]
 
+mod command;
 mod guests;
 mod host;
 mod linux;

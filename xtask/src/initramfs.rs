@@ -44,7 +44,10 @@ pub fn build(initrd: Option<&Path>, purpose: &Purpose) -> Result<Vec<u8>> {
         }
         Purpose::Command(command) => {
             let mut archive = Archive::new();
-            ours(&mut archive)?;
+            // Ours has it already.
+            if initrd.is_some() {
+                ours(&mut archive)?;
+            }
             archive.file("xtask/command", command.script().as_bytes())?;
             archive.file("xtask/nonce", command.nonce().as_bytes())?;
             append(&mut bytes, &archive.finish()?);
