@@ -1,3 +1,5 @@
+//! The local APIC by the manual, as xAPIC and as x2APIC, against a reference of sets.
+
 use super::*;
 use std::collections::BTreeSet;
 use xenvisor_core::machine::IpiKind;

@@ -1,3 +1,5 @@
+//! What CPUID tells guests: only what works, and what Xen tells.
+
 use super::xstate::set_xcr;
 use super::*;
 use crate::guest::exception::Exception;

@@ -1,3 +1,5 @@
+//! What guests read and write in MSRs, and what faults.
+
 use super::*;
 use crate::guest::cpuid::{Clock, Leaf, Offers};
 use xenvisor_core::machine::{Ipi, IpiKind, IpiTarget};

@@ -1,3 +1,5 @@
+//! Walks of guests' page tables, in all modes, with every reason to refuse.
+
 use super::walk::{ACCESSED, DIRTY, LARGE, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::*;
 use std::cell::{Cell, RefCell};
