@@ -42,6 +42,10 @@ pub use xenvisor_x86_64 as bare;
 mod on_bare_metal;
 #[cfg(target_os = "none")]
 pub use on_bare_metal::run_image;
+#[cfg(not(target_os = "none"))]
+mod on_workstation;
+#[cfg(not(target_os = "none"))]
+pub use on_workstation::sim_image;
 
 /// What an image needs.
 pub mod prelude {

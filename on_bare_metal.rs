@@ -22,14 +22,14 @@ fn try_run(
     let system = describe(&assembled.boot)?;
     let command_line = assembled.boot.command_line;
     let services = crate::standard_services();
-    let (ended, _) = launch(
+    let finished = launch(
         assembled.machine,
         assembled.frames,
         system,
         command_line,
         services,
     )?;
-    Ok(match ended {
+    Ok(match finished.ended {
         Ended::Well => End::Well,
         Ended::Badly => End::GuestCrashed,
     })

@@ -1,6 +1,7 @@
 //! From a description to running guests, and to the end of the last one.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -11,9 +12,9 @@ use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::lock::{Rank, Ranked};
 use xenvisor_core::machine::{Level, Machine};
 use xenvisor_core::memory::frames::Frames;
-use xenvisor_core::number::PcpuId;
+use xenvisor_core::number::{DomainId, PcpuId};
 use xenvisor_core::service::Service;
-use xenvisor_core::system::{AfterEnd, BootError, Guest, System};
+use xenvisor_core::system::{AfterEnd, BootError, Guest, GuestId, System};
 
 use crate::run::{GoOn, run};
 
@@ -24,6 +25,27 @@ pub enum Ended {
     Well,
     /// A guest crashed, or could not be built.
     Badly,
+}
+
+/// What is left when the last guest has ended.
+pub struct Finished {
+    /// How it went.
+    pub ended: Ended,
+    /// What became of each guest, in the order of the description.
+    pub fates: Vec<Fate>,
+    /// The hypervisor, without domains.
+    pub hypervisor: Hypervisor,
+}
+
+/// What became of a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fate {
+    /// Its number.
+    pub id: DomainId,
+    /// Its name.
+    pub name: String,
+    /// Why it ended, the last time; `None` for one that could not be built.
+    pub reason: Option<Reason>,
 }
 
 /// Builds every guest of a description and runs them until the last one has ended.
@@ -38,13 +60,19 @@ pub fn launch(
     mut system: System,
     command_line: &str,
     services: Vec<Box<dyn Service>>,
-) -> Result<(Ended, Hypervisor), BootError> {
+) -> Result<Finished, BootError> {
     system.apply(command_line)?;
     system.check()?;
     let ids = system.ids();
     let (policy, scheduler, guests) = system.into_parts();
     let hypervisor = Hypervisor::new(machine, frames, policy, scheduler, services);
     let ended = Ranked::new(Rank::Output, Ended::Well);
+    let fate = |(id, guest): (&GuestId, &Guest)| Fate {
+        id: id.domain(),
+        name: guest.name.clone(),
+        reason: None,
+    };
+    let mut fates: Vec<Fate> = ids.iter().zip(&guests).map(fate).collect();
     let mut alive: usize = 0;
     for (id, guest) in ids.iter().zip(&guests) {
         match start(&hypervisor, id.domain(), guest) {
@@ -59,6 +87,9 @@ pub fn launch(
                 .zip(&guests)
                 .find(|(id, _)| id.domain() == domain.id)
                 .map(|(_, guest)| guest);
+            if let Some(fate) = fates.iter_mut().find(|fate| fate.id == domain.id) {
+                fate.reason = Some(reason);
+            }
             if after(hypervisor, domain, reason, guest, &ended) == AfterEnd::Destroy {
                 alive = alive.saturating_sub(1);
             }
@@ -66,11 +97,15 @@ pub fn launch(
         });
     }
     let ended = *ended.lock();
-    Ok((ended, hypervisor))
+    Ok(Finished {
+        ended,
+        fates,
+        hypervisor,
+    })
 }
 
 /// Builds one guest and says how that went.
-fn start(hypervisor: &Hypervisor, id: xenvisor_core::number::DomainId, guest: &Guest) -> Option<Arc<Domain>> {
+fn start(hypervisor: &Hypervisor, id: DomainId, guest: &Guest) -> Option<Arc<Domain>> {
     hypervisor.log(
         Level::Info,
         Some(id),

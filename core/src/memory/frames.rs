@@ -465,6 +465,9 @@ impl Frames {
 
     /// Takes a block of `order` off the lists, splitting a larger one if need be.
     fn pop(&self, owner: Owner, order: Order) -> Option<u32> {
+        if room::refuses() {
+            return None;
+        }
         let mut lists = self.lists.lock();
         let (index, mut has) = (order.raw()..=LARGEST).find_map(|larger| {
             let head = *lists.heads.get(usize::from(larger))?;

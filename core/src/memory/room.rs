@@ -33,6 +33,11 @@ pub fn filled<T>(count: usize, item: impl FnMut() -> T) -> Result<Vec<T>, OutOfM
     Ok(vec)
 }
 
+/// Whether a request for memory of another kind is to be refused as well: frames have a door of their own.
+pub(super) fn refuses() -> bool {
+    starve::refuses()
+}
+
 #[cfg(not(any(test, feature = "testing")))]
 mod starve {
     //! Nothing is refused but by the heap itself.
