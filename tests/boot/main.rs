@@ -14,4 +14,5 @@ mod command;
 mod guests;
 mod host;
 mod linux;
+mod processor;
 mod world;

@@ -6,6 +6,7 @@
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test may fail loudly; that is what it is for"
 )]
 
@@ -39,12 +40,33 @@ mod bare {
     const RIP: u64 = 0x1000;
     const GUEST: DomainId = DomainId::new(1);
 
+    // In the guest: EBP counts interrupts; a fault continues at EDI with its vector in ESI; hypercall 99 means that
+    // trial EBX has failed.
     global_asm!(
         r#"
         .section .rodata.guest, "a"
         .global first_guest_start
         .global first_guest_end
         .code32
+        .set base, 0x1000
+
+        .macro gate vector, handler
+        movl $(\handler - first_guest_start + base), %eax
+        movw %ax, 0x2000 + \vector * 8
+        movw $8, 0x2000 + \vector * 8 + 2
+        movw $0x8e00, 0x2000 + \vector * 8 + 4
+        movw $0, 0x2000 + \vector * 8 + 6
+        .endm
+
+        .macro must_fault vector, trial, instruction:vararg
+        movl $\trial, %ebx
+        movl $(90f - first_guest_start + base), %edi
+        xorl %esi, %esi
+        \instruction
+90:     cmpl $\vector, %esi
+        jne failed
+        .endm
+
 first_guest_start:
         movl $0x8000, %esp
         movl $0x40000000, %eax
@@ -57,6 +79,7 @@ first_guest_start:
         movl $1, %ebx
         vmmcall
         movl %eax, 0x500000             # nothing is there
+
         # SSE state must survive whatever the host does.
         movl %cr4, %eax
         orl $0x200, %eax
@@ -67,12 +90,12 @@ first_guest_start:
         movd %xmm3, %ebx
         movl $19, %eax
         vmmcall
-        # A handler for vector 0x30.
-        movl $handler - first_guest_start + 0x1000, %eax
-        movw %ax, 0x2000 + 0x30 * 8
-        movw $8, 0x2000 + 0x30 * 8 + 2
-        movw $0x8e00, 0x2000 + 0x30 * 8 + 4
-        movw $0, 0x2000 + 0x30 * 8 + 6
+
+        gate 6, undefined
+        gate 13, protection
+        gate 0x30, upcall
+        gate 0x31, interrupt
+        gate 0x35, interrupt
         movw $0x7ff, 0x3000
         movl $0x2000, 0x3002
         lidt 0x3000
@@ -85,18 +108,89 @@ first_guest_start:
         movl $0x0000ffff, 0x3210
         movl $0x00cf9300, 0x3214
         lgdt 0x3100
+
+        # What a guest may not do, or what its CPUID does not offer.
+        movl $0x4000, %eax
+        must_fault 6, 1, vmcall
+        must_fault 6, 2, vmrun
+        must_fault 6, 3, vmload
+        must_fault 6, 4, vmsave
+        must_fault 6, 5, stgi
+        must_fault 6, 6, clgi
+        must_fault 6, 7, monitor
+        must_fault 6, 8, mwait
+        must_fault 13, 9, rdpmc
+        movl $0xc0010114, %ecx
+        must_fault 13, 10, rdmsr
+        movl $0xc0010117, %ecx
+        must_fault 13, 11, wrmsr
+        movl %cr4, %eax
+        orl $0x2000, %eax
+        must_fault 13, 12, movl %eax, %cr4
+        movl $0xc0000080, %ecx
+        movl $0x1000, %eax
+        xorl %edx, %edx
+        must_fault 13, 13, wrmsr
+        wbinvd
+        invd
+
+        # A string to a port, one element after the other.
+        movl $0x4000, %esi
+        movl $0x216948, (%esi)
+        movl $3, %ecx
+        movw $0xe9, %dx
+        rep outsb
+
+        # An interrupt from outside the APIC.
         xorl %ebp, %ebp
         sti
         hlt
         movl %ebp, %ebx
         movl $20, %eax
         vmmcall
+
+        # The APIC: a vector to itself that the task priority holds back, then its timer.
+        movl $0x1ff, 0xfee000f0
+        movl $0x40, 0xfee00080
+        movl $0x40035, 0xfee00300
+        movl $14, %ebx
+        cmpl $1, %ebp
+        jne failed
+        movl $0, 0xfee00080
+        nop
+        cmpl $2, %ebp
+        jne failed
+        movl $0xb, 0xfee003e0
+        movl $0x31, 0xfee00320
+        movl $1000000, 0xfee00380
+        hlt
+        movl %ebp, %ebx
+        movl $21, %eax
+        vmmcall
+
         # Spins until the machine's timer ends the turn.
         movl $0x100000, %ecx
 1:      loop 1b
+        movl $0, 0x3002
+        movw $0, 0x3000
+        lidt 0x3000
         ud2                             # no handler: a triple fault
-handler:
-        incl %ebp
+
+failed: movl $99, %eax
+        vmmcall
+        jmp failed
+undefined:
+        movl $6, %esi
+        movl %edi, (%esp)
+        iret
+protection:
+        movl $13, %esi
+        addl $4, %esp
+        movl %edi, (%esp)
+        iret
+interrupt:
+        movl $0, 0xfee000b0
+upcall: incl %ebp
         iret
         .code64
 first_guest_end:
@@ -204,7 +298,10 @@ first_guest_end:
             }
             host.console_write(format!("{exit:x?}\r\n").as_bytes());
             match exit {
-                Exit::Hypercall(_) => cpu.complete_hypercall(Outcome::Return(0)),
+                Exit::Hypercall(call) => {
+                    assert_ne!(call.number, 99, "trial {} has failed", call.arguments[0]);
+                    cpu.complete_hypercall(Outcome::Return(0));
+                }
                 Exit::PortRead { .. } | Exit::PortWrite { .. } => cpu.complete_port(u32::MAX),
                 Exit::Unbacked { .. } => {
                     if let Err(exit) = cpu.complete_unbacked(memory) {
@@ -214,7 +311,15 @@ first_guest_end:
                 }
                 Exit::Halt => {
                     assert!(cpu.interrupts_enabled() && !cpu.interruptible_and_pending());
-                    cpu.set_upcall_line(Some(Vector::new(0x30)));
+                    match cpu.next_deadline() {
+                        None => cpu.set_upcall_line(Some(Vector::new(0x30))),
+                        Some(deadline) => {
+                            while host.now() < deadline {
+                                host.sleep(deadline);
+                            }
+                            cpu.tick(host.now());
+                        }
+                    }
                     assert!(cpu.interruptible_and_pending());
                 }
                 Exit::Ipi(_) => {}
