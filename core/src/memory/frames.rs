@@ -12,8 +12,13 @@
 //!
 //! It must never hand out a frame that is not in the memory it was given, whatever numbers come in.
 
+mod held;
+mod record;
 mod run;
 
+pub use held::{Block, Pin};
+pub use record::Owner;
+use record::{Record, State};
 pub use run::Run;
 
 use alloc::sync::Arc;
@@ -39,87 +44,6 @@ const NOWHERE: u64 = u64::MAX;
 pub struct OutOfFrames {
     /// The size that was wanted.
     pub order: Order,
-}
-
-/// Whose a frame is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Owner {
-    /// The hypervisor's own: tables, control structures.
-    Hypervisor,
-    /// A domain's.
-    Domain(DomainId),
-}
-
-impl Owner {
-    /// No domain has this number: `DOMID_XEN` of the public headers.
-    const HYPERVISOR: u16 = 0x7ff2;
-
-    const fn raw(self) -> u16 {
-        match self {
-            Self::Hypervisor => Self::HYPERVISOR,
-            Self::Domain(id) => id.raw(),
-        }
-    }
-
-    const fn from_raw(raw: u16) -> Self {
-        if raw == Self::HYPERVISOR {
-            Self::Hypervisor
-        } else {
-            Self::Domain(DomainId::new(raw))
-        }
-    }
-}
-
-/// What a frame's record says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Record {
-    state: State,
-    order: u8,
-    owner: u16,
-    references: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// Not ours, or inside a free block.
-    Inside,
-    /// The first frame of a free block of `order`.
-    Free,
-    /// In use by `owner`.
-    Used,
-}
-
-impl Record {
-    const INSIDE: Self = Self {
-        state: State::Inside,
-        order: 0,
-        owner: 0,
-        references: 0,
-    };
-
-    fn pack(self) -> u64 {
-        let state = match self.state {
-            State::Inside => 0_u64,
-            State::Free => 1,
-            State::Used => 2,
-        };
-        u64::from(self.references) | u64::from(self.owner) << 32 | state << 48 | u64::from(self.order) << 56
-    }
-
-    fn unpack(word: u64) -> Self {
-        let [r0, r1, r2, r3, o0, o1, state, order] = word.to_le_bytes();
-        let state = match state {
-            1 => State::Free,
-            2 => State::Used,
-            _ => State::Inside,
-        };
-        Self {
-            state,
-            order,
-            owner: u16::from_le_bytes([o0, o1]),
-            references: u32::from_le_bytes([r0, r1, r2, r3]),
-        }
-    }
 }
 
 struct Lists {
@@ -506,67 +430,6 @@ impl Frames {
             order += 1;
         }
         self.push(&mut lists, index, order);
-    }
-}
-
-/// Newly allocated frames. Dropping it frees them: a step that takes itself back unless it is kept.
-#[must_use = "dropping a block frees it"]
-pub struct Block<'a> {
-    frames: &'a Frames,
-    mfn: Mfn,
-    order: Order,
-}
-
-impl Block<'_> {
-    /// The first frame.
-    #[must_use]
-    pub const fn mfn(&self) -> Mfn {
-        self.mfn
-    }
-
-    /// The step is final: each frame keeps its one reference, which is now the caller's to give back.
-    pub fn keep(self) -> Mfn {
-        let mfn = self.mfn;
-        core::mem::forget(self);
-        mfn
-    }
-}
-
-impl Drop for Block<'_> {
-    fn drop(&mut self) {
-        for frame in 0..self.order.frames() {
-            if let Some(mfn) = self.mfn.checked_add(frame) {
-                self.frames.release(mfn);
-            }
-        }
-    }
-}
-
-/// A reference to a frame, given back when dropped.
-#[must_use = "dropping a pin gives the reference back"]
-pub struct Pin<'a> {
-    frames: &'a Frames,
-    mfn: Mfn,
-}
-
-impl Pin<'_> {
-    /// The frame.
-    #[must_use]
-    pub const fn mfn(&self) -> Mfn {
-        self.mfn
-    }
-
-    /// The reference outlives the guard: the caller owes a [`Frames::release`].
-    pub fn keep(self) -> Mfn {
-        let mfn = self.mfn;
-        core::mem::forget(self);
-        mfn
-    }
-}
-
-impl Drop for Pin<'_> {
-    fn drop(&mut self) {
-        self.frames.release(self.mfn);
     }
 }
 
