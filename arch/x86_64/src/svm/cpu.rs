@@ -35,6 +35,7 @@ use crate::guest::cpuid::{Clock, CpuidPolicy, Leaf, Live, Offers};
 use crate::guest::exception::Exception;
 use crate::guest::msr::Msrs;
 
+const CR0_PE: u64 = 1;
 const EFER_LMA: u64 = 1 << 10;
 const RFLAGS_IF: u64 = 1 << 9;
 const RFLAGS_TF: u64 = 1 << 8;
@@ -282,7 +283,16 @@ impl SvmCpu {
         if let Some(address) = exception.cr2() {
             self.engine.block_mut().change(Clean::CR2).save.cr2 = address;
         }
-        self.exception = Some(exception.into());
+        self.queue(exception.into());
+    }
+
+    /// Puts an exception first in line. Real mode knows no error codes (APM vol. 2 §8.2).
+    fn queue(&mut self, event: Event) {
+        let is_real = self.engine.block().save.cr0 & CR0_PE == 0;
+        self.exception = Some(match event {
+            Event::Exception { vector, .. } if is_real => Event::Exception { vector, code: None },
+            other => other,
+        });
     }
 
     /// The width of the code that runs.

@@ -3,7 +3,7 @@
 
 use xenvisor_core::machine::{Exit, GuestRam, Level};
 
-use super::{EFER_LMA, RFLAGS_VM, Served, SvmCpu};
+use super::{CR0_PE, EFER_LMA, RFLAGS_VM, Served, SvmCpu};
 use crate::devices::local_apic::{Effect, Window};
 use crate::emulate::bus::{Bus, GuestBus};
 use crate::emulate::execute;
@@ -13,7 +13,6 @@ use crate::guest::page_walk::WalkError;
 use crate::guest::segments::{Mode, Segments};
 use crate::svm::segment::{LONG, to_contract};
 
-const CR0_PE: u64 = 1;
 /// Rounds of a repeated instruction before the guest may be interrupted.
 const ROUNDS: u32 = 256;
 

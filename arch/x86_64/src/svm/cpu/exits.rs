@@ -66,6 +66,9 @@ impl SvmCpu {
     }
 
     fn cpuid(&mut self, guest: &dyn GuestRam) -> Served {
+        if self.msrs.cpuid_faults() && !self.is_privileged() {
+            return self.refuse(Exception::GP);
+        }
         if let Some(next) = self.next_rip(guest, Intercepted::Cpuid) {
             let leaf = low_word(self.registers.rax);
             let answer = self
@@ -216,11 +219,11 @@ impl SvmCpu {
                 if block.save.dr7 & DR7_GD != 0 {
                     block.change(Clean::DEBUG_REGISTERS).save.dr7 &= !DR7_GD;
                 }
-                self.exception = Some(Event::Exception { vector, code: None });
+                self.queue(Event::Exception { vector, code: None });
                 Served::Again
             }
             ALIGNMENT_CHECK => {
-                self.exception = Some(Event::Exception {
+                self.queue(Event::Exception {
                     vector,
                     code: Some(code),
                 });

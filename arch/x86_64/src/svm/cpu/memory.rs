@@ -6,6 +6,7 @@ use xenvisor_core::number::{GuestAddr, LinearAddr};
 use super::{EFER_LMA, SvmCpu};
 use crate::emulate::{CodeSize, LONGEST};
 use crate::guest::page_walk::{self, Access, Cr0, Cr4, Efer, Kind, Paging, Privilege, WalkError};
+use crate::svm::reason::NESTED_FAULT;
 use crate::svm::segment::{BIG, LONG};
 
 const RFLAGS_AC: u64 = 1 << 18;
@@ -103,10 +104,10 @@ impl SvmCpu {
             bytes: [0; LONGEST],
             count: 0,
         };
-        // Processors with decode assists have fetched them already.
+        // Processors with decode assists have fetched them already, for this kind of exit.
         let control = &self.engine.block().control;
         let given = usize::from(control.fetched).min(LONGEST);
-        if self.engine.assists().decode && given > 0 {
+        if self.engine.assists().decode && control.exit_code == NESTED_FAULT && given > 0 {
             code.bytes = control.instruction;
             code.count = given;
             return Ok(code);

@@ -190,3 +190,24 @@ fn only_a_vcpu_that_waits_for_it_takes_a_start_up() {
     });
     assert_eq!(world.run(&[]), Exit::Preempted);
 }
+
+#[test]
+fn real_mode_gets_exceptions_without_an_error_code() {
+    let mut world = World::new();
+    world
+        .scene(|block, _| {
+            block.save.cr0 = 0x10;
+            block.control.exit_code = 0x6f;
+        })
+        .scene(|block, _| {
+            assert_eq!(
+                injected(block),
+                Some(Event::Exception {
+                    vector: 13,
+                    code: None
+                })
+            );
+            block.control.exit_code = 0x60;
+        });
+    assert_eq!(world.run(&[]), Exit::Preempted);
+}

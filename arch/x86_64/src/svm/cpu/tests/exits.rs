@@ -304,3 +304,34 @@ fn no_exit_code_and_no_information_makes_the_host_panic() {
         }
     }
 }
+
+#[test]
+fn bytes_that_the_processor_fetched_are_taken_for_an_access_to_nothing_alone() {
+    let mut world = World::with(Assists {
+        next_rip: false,
+        decode: true,
+    });
+    // mov 0x500000, %ecx, told by the processor: there is nothing in memory.
+    let bytes = [0x8b, 0x0d, 0x00, 0x00, 0x50, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    world.scene(move |block, _| {
+        block.control.exit_code = 0x400;
+        block.control.exit_info_1 = 1 << 32 | 4;
+        block.control.exit_info_2 = 0x50_0000;
+        block.control.fetched = 15;
+        block.control.instruction = bytes;
+    });
+    let ram = Ram::new(0, &[]);
+    assert!(matches!(
+        world.cpu.run(&ram, Instant::from_ns(1000)),
+        Exit::Unbacked { .. }
+    ));
+    assert_eq!(world.cpu.complete_unbacked(&ram), Ok(()));
+    assert_eq!((world.cpu.registers().rcx, world.rip()), (0xffff_ffff, RIP + 6));
+    // The same bytes left over mean nothing at another exit.
+    world.scene(|block, _| {
+        block.save.rip = RIP;
+        block.control.exit_code = 0x78;
+    });
+    assert_eq!(world.run(&[0xf4]), Exit::Halt);
+    assert_eq!(world.rip(), RIP + 1);
+}

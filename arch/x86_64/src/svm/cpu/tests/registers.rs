@@ -126,3 +126,28 @@ fn extended_control_takes_only_what_is_offered() {
         assert_eq!(world.rip(), RIP);
     }
 }
+
+#[test]
+fn cpuid_faults_outside_of_the_kernel_once_the_kernel_wants_that() {
+    let mut world = World::new();
+    world
+        .scene(|block, registers| {
+            block.control.exit_code = 0x7c;
+            block.control.exit_info_1 = 1;
+            block.save.rax = 1;
+            registers.rcx = 0x140;
+        })
+        .scene(|block, _| {
+            block.save.cpl = 3;
+            block.control.exit_code = 0x72;
+        })
+        .scene(|block, _| {
+            let protection = Event::Exception {
+                vector: 13,
+                code: Some(0),
+            };
+            assert_eq!(injected(block), Some(protection));
+            block.control.exit_code = 0x60;
+        });
+    assert_eq!(world.run(&[0x0f, 0x30]), Exit::Preempted);
+}
