@@ -17,7 +17,7 @@ struct Hungry;
 
 impl Hungry {
     fn new(granted: u32) -> Self {
-        starve::after(granted);
+        starve::all_after(granted);
         Self
     }
 }

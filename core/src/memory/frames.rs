@@ -389,7 +389,7 @@ impl Frames {
 
     /// Takes a block of `order` off the lists, splitting a larger one if need be.
     fn pop(&self, owner: Owner, order: Order) -> Option<u32> {
-        if room::refuses() {
+        if room::refuses_frames() {
             return None;
         }
         let mut lists = self.lists.lock();

@@ -33,15 +33,18 @@ pub fn filled<T>(count: usize, item: impl FnMut() -> T) -> Result<Vec<T>, OutOfM
     Ok(vec)
 }
 
-/// Whether a request for memory of another kind is to be refused as well: frames have a door of their own.
-pub(super) fn refuses() -> bool {
-    starve::refuses()
+/// Whether a request for frames, which have a door of their own, is to be refused too.
+pub(super) fn refuses_frames() -> bool {
+    starve::refuses_frames()
 }
 
 #[cfg(not(any(test, feature = "testing")))]
 mod starve {
     //! Nothing is refused but by the heap itself.
     pub(super) const fn refuses() -> bool {
+        false
+    }
+    pub(super) const fn refuses_frames() -> bool {
         false
     }
 }
@@ -55,6 +58,7 @@ pub mod starve {
 
     std::thread_local! {
         static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+        static FRAMES_TOO: Cell<bool> = const { Cell::new(false) };
     }
 
     /// Lets `granted` more requests of this thread succeed and refuses all after, until [`feed`].
@@ -62,9 +66,20 @@ pub mod starve {
         LEFT.set(Some(granted));
     }
 
+    /// As [`after`], with requests for frames counted and refused among those for the heap.
+    pub fn all_after(granted: u32) {
+        after(granted);
+        FRAMES_TOO.set(true);
+    }
+
     /// Refuses nothing any more. `true` if a request was refused or would have been the next to be.
     pub fn feed() -> bool {
+        FRAMES_TOO.set(false);
         LEFT.take() == Some(0)
+    }
+
+    pub(super) fn refuses_frames() -> bool {
+        FRAMES_TOO.get() && refuses()
     }
 
     pub(super) fn refuses() -> bool {
