@@ -1,7 +1,8 @@
 //! Two guests that talk through one event channel, and find that they may share nothing else.
 //!
 //! `ping` offers a port to its peer and grants it a frame; `pong` finds the port, answers each event with one, and asks
-//! for the frame at the end. `peer=` on the command line names the other domain, `rounds=` says how often they talk.
+//! for the frame at the end. `peer=` on the command line names the other domain, `rounds=` says how often they talk, and
+//! `bitmaps=1` has events told by bitmaps instead of queues.
 
 use xenvisor_abi::grant_table::GNTST_okay;
 use xenvisor_abi::sched::SHUTDOWN_poweroff;
@@ -34,8 +35,12 @@ struct Talk {
 }
 
 impl Talk {
-    async fn begin(guest: &SimGuest, delivery: Delivery) -> Result<Self, Trouble> {
+    async fn begin(guest: &SimGuest) -> Result<Self, Trouble> {
         let peer = guest.option("peer").await?;
+        let delivery = match guest.option("bitmaps").await {
+            Ok(1) => Delivery::TwoLevel,
+            _ => Delivery::Fifo,
+        };
         Ok(Self {
             peer: u16::try_from(peer).map_err(|_| Trouble::new(format!("there is no domain {peer}")))?,
             rounds: guest.option("rounds").await.unwrap_or(ROUNDS),
@@ -52,7 +57,7 @@ impl Talk {
 /// Offers, sends first, and waits for each answer.
 pub(super) async fn ping(guest: SimGuest) -> Ending {
     let guest = &guest;
-    let talk = Talk::begin(guest, Delivery::Fifo).await?;
+    let talk = Talk::begin(guest).await?;
     // The grant first: when the peer has found the port, everything is there.
     let table = GrantTable::set_up(guest, TABLE).await?;
     table.offer(guest, REFERENCE, talk.peer, OFFERED).await;
@@ -79,7 +84,7 @@ pub(super) async fn ping(guest: SimGuest) -> Ending {
 /// Finds the port, answers, and asks for the grant at the end.
 pub(super) async fn pong(guest: SimGuest) -> Ending {
     let guest = &guest;
-    let talk = Talk::begin(guest, Delivery::Fifo).await?;
+    let talk = Talk::begin(guest).await?;
     let port = find_port(guest, talk.peer).await?;
     talk.events.open(guest, port).await?;
     talk.say(guest, &format!("port {port} leads to domain {}", talk.peer))
