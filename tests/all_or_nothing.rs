@@ -1,6 +1,10 @@
 //! The test that guards every operation: whichever request for memory is refused, the operation fails and nothing
 //! differs, or it succeeds; and with memory, it succeeds afterwards.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may fail loudly; that is what it is for"
+)]
 
 mod world;
 

@@ -1,5 +1,9 @@
 //! What a policy denies is seen denied by the guest, and its reason is in the log; what it allows goes on.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may fail loudly; that is what it is for"
+)]
 
 mod world;
 
