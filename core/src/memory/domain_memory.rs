@@ -243,12 +243,8 @@ impl Drop for DomainMemory {
         // No vcpu is left that could have cached anything: frames go back at once.
         let stage = self.stage.lock();
         stage.leaves(Gfn::new(0), &mut |_, leaf| {
-            for further in 0..leaf.order.frames() {
-                if let (Kind::Ram | Kind::Foreign, Some(mfn)) =
-                    (leaf.target.kind, leaf.target.mfn.checked_add(further))
-                {
-                    self.frames.release(mfn);
-                }
+            if let Kind::Ram | Kind::Foreign = leaf.target.kind {
+                self.frames.release_all(leaf.target.mfn, leaf.order.frames());
             }
             true
         });

@@ -19,7 +19,6 @@ mod run;
 pub use held::{Block, Pin};
 pub use record::Owner;
 use record::{Record, State};
-pub use run::Run;
 
 use alloc::sync::Arc;
 use core::ops::Range;
@@ -161,7 +160,7 @@ impl Frames {
         Ok(Block {
             frames: self,
             mfn: self.mfn(index),
-            order,
+            count: order.frames(),
         })
     }
 
@@ -235,6 +234,15 @@ impl Frames {
         ) = (after, self.index(mfn))
         {
             self.merge(Owner::from_raw(owner), index);
+        }
+    }
+
+    /// Gives back one reference of each of `count` frames from `first` on.
+    pub fn release_all(&self, first: Mfn, count: u64) {
+        for further in 0..count {
+            if let Some(mfn) = first.checked_add(further) {
+                self.release(mfn);
+            }
         }
     }
 

@@ -90,10 +90,6 @@ impl LargeBlocks for FromFrames {
     }
 
     fn give_back(&self, block: MachineAddr, frames: u64) {
-        for frame in 0..frames {
-            if let Some(mfn) = block.frame().checked_add(frame) {
-                self.0.release(mfn);
-            }
-        }
+        self.0.release_all(block.frame(), frames);
     }
 }

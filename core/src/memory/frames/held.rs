@@ -1,14 +1,15 @@
 //! Guards: frames that go back when they are dropped, unless they are kept.
 
 use super::Frames;
-use crate::number::{Mfn, Order};
+use crate::number::Mfn;
 
-/// Newly allocated frames. Dropping it frees them: a step that takes itself back unless it is kept.
+/// Newly allocated frames, one behind the other. Dropping it frees them: a step that takes itself back unless it is
+/// kept.
 #[must_use = "dropping a block frees it"]
 pub struct Block<'a> {
     pub(super) frames: &'a Frames,
     pub(super) mfn: Mfn,
-    pub(super) order: Order,
+    pub(super) count: u64,
 }
 
 impl Block<'_> {
@@ -28,11 +29,7 @@ impl Block<'_> {
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
-        for frame in 0..self.order.frames() {
-            if let Some(mfn) = self.mfn.checked_add(frame) {
-                self.frames.release(mfn);
-            }
-        }
+        self.frames.release_all(self.mfn, self.count);
     }
 }
 

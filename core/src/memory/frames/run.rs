@@ -4,8 +4,8 @@
 //! is found by looking at what follows the free blocks that are not much smaller than it, and what it does not use
 //! of the last of them stays free. Its frames are freed one by one, like all others.
 
-use super::{Frames, LARGEST, Lists, NONE, OutOfFrames, Owner, State};
-use crate::number::{Mfn, Order};
+use super::{Block, Frames, LARGEST, Lists, NONE, OutOfFrames, Owner, State};
+use crate::number::Order;
 
 impl Frames {
     /// A run of `count` frames for `owner` (at least one), one reference on each. What is in it is what its last
@@ -13,14 +13,14 @@ impl Frames {
     ///
     /// # Errors
     /// When there is no such run, or the owner may not have as much.
-    pub fn allocate_run(&self, owner: Owner, count: u64) -> Result<Run<'_>, OutOfFrames> {
+    pub fn allocate_run(&self, owner: Owner, count: u64) -> Result<Block<'_>, OutOfFrames> {
         let count = count.max(1);
         let failed = OutOfFrames {
             order: order_that_holds(count),
         };
         let start = self.take_run(owner, count).ok_or(failed)?;
         self.hand_out(owner, start, count);
-        Ok(Run {
+        Ok(Block {
             frames: self,
             mfn: self.mfn(start),
             count,
@@ -88,43 +88,11 @@ fn order_that_holds(count: u64) -> Order {
         .unwrap_or(Order::MAX)
 }
 
-/// A run of newly allocated frames. Dropping it frees them, unless it is kept.
-#[must_use = "dropping a run frees it"]
-pub struct Run<'a> {
-    frames: &'a Frames,
-    mfn: Mfn,
-    count: u64,
-}
-
-impl Run<'_> {
-    /// The first frame.
-    #[must_use]
-    pub const fn mfn(&self) -> Mfn {
-        self.mfn
-    }
-
-    /// The run stays: each of its frames is now the caller's to give back ([`Frames::release`]).
-    pub fn keep(self) -> Mfn {
-        let mfn = self.mfn;
-        core::mem::forget(self);
-        mfn
-    }
-}
-
-impl Drop for Run<'_> {
-    fn drop(&mut self) {
-        for frame in 0..self.count {
-            if let Some(mfn) = self.mfn.checked_add(frame) {
-                self.frames.release(mfn);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::number::FRAME_SIZE;
+    use crate::number::Mfn;
     use crate::testing::FlatMemory;
     use alloc::sync::Arc;
     use std::vec::Vec;
