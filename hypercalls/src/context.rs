@@ -9,7 +9,7 @@ use xenvisor_core::clock::Instant;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::machine::{Access, GuestRam, VirtCpu, Width};
-use xenvisor_core::memory::guest::{GuestMemory, Place};
+use xenvisor_core::memory::guest::{GuestMemory, LONGEST_ANSWER, Reserved};
 use xenvisor_core::number::{DomainId, FRAME_SIZE, GuestAddr, LinearAddr};
 use xenvisor_core::policy::{Act, Control, Verdict};
 use xenvisor_core::vcpu::Vcpu;
@@ -167,17 +167,18 @@ impl<'a> Context<'a> {
     /// Finds and pins the place for an answer of `T`'s size, before the work that it will report.
     ///
     /// # Errors
-    /// When it is not all writable memory, or spans more pages than an answer does.
+    /// When it is not all writable memory, or is longer than an answer can be.
     pub fn reserve<T: IntoBytes + Immutable>(&self, at: u64) -> Result<Reply<'a, T>, Errno> {
+        if size_of::<T>() > LONGEST_ANSWER {
+            return Err(Errno::TOO_LONG);
+        }
         let memory = self.memory();
-        let mut places = heapless::Vec::new();
+        let mut place = memory.nothing_reserved();
         self.pieces(at, size_of::<T>(), Access::ReadWrite, |gaddr, range| {
-            let place = memory.pin(gaddr, Access::ReadWrite)?;
-            places.push((place, range)).map_err(|_| Errno::TOO_LONG)
+            Ok(memory.reserve_more(&mut place, gaddr, range.len())?)
         })?;
         Ok(Reply {
-            memory: self.hypervisor.machine.memory().as_ref(),
-            places,
+            place,
             answer: core::marker::PhantomData,
         })
     }
@@ -186,18 +187,13 @@ impl<'a> Context<'a> {
 /// A reserved place for an answer. Sending it cannot fail.
 #[must_use = "an answer that is not sent is lost"]
 pub struct Reply<'a, T> {
-    memory: &'a dyn xenvisor_core::machine::MachineMemory,
-    places: heapless::Vec<(Place<'a>, core::ops::Range<usize>), 2>,
+    place: Reserved<'a>,
     answer: core::marker::PhantomData<fn(T)>,
 }
 
 impl<T: IntoBytes + Immutable> Reply<'_, T> {
     /// Puts the answer where the caller will find it.
     pub fn send(self, answer: &T) {
-        for (place, range) in &self.places {
-            if let Some(piece) = answer.as_bytes().get(range.clone()) {
-                self.memory.write(place.address(), piece);
-            }
-        }
+        self.place.send_value(answer);
     }
 }

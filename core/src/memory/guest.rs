@@ -89,20 +89,39 @@ impl<'a> GuestMemory<'a> {
     /// # Errors
     /// The address where there is no writable memory, or the first one of an answer longer than [`LONGEST_ANSWER`].
     pub fn reserve(&self, at: GuestAddr, bytes: usize) -> Result<Reserved<'a>, NotRam> {
-        let mut reserved = Reserved {
+        let mut reserved = self.nothing_reserved();
+        self.reserve_more(&mut reserved, at, bytes)?;
+        Ok(reserved)
+    }
+
+    /// Room for no answer yet, to be extended by [`GuestMemory::reserve_more`].
+    pub const fn nothing_reserved(&self) -> Reserved<'a> {
+        Reserved {
             memory: self.memory,
             pieces: heapless::Vec::new(),
-        };
-        let mut fits = bytes <= LONGEST_ANSWER;
-        self.pieces(
-            at,
-            if fits { bytes } else { 0 },
-            Access::ReadWrite,
-            |place, range| {
-                fits &= reserved.pieces.push((place, range)).is_ok();
-            },
-        )?;
-        if fits { Ok(reserved) } else { Err(NotRam(at)) }
+        }
+    }
+
+    /// Extends the room for an answer, for one whose pages do not follow each other in guest-physical memory.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::reserve`]; then the room is of no use.
+    pub fn reserve_more(
+        &self,
+        reserved: &mut Reserved<'a>,
+        at: GuestAddr,
+        bytes: usize,
+    ) -> Result<(), NotRam> {
+        let before = reserved.bytes();
+        if bytes > LONGEST_ANSWER.saturating_sub(before) {
+            return Err(NotRam(at));
+        }
+        let mut fits = true;
+        self.pieces(at, bytes, Access::ReadWrite, |place, range| {
+            let range = range.start.saturating_add(before)..range.end.saturating_add(before);
+            fits &= reserved.pieces.push((place, range)).is_ok();
+        })?;
+        if fits { Ok(()) } else { Err(NotRam(at)) }
     }
 
     /// Reads a value, once.
