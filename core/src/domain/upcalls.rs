@@ -1,7 +1,5 @@
 //! A domain as the receiver of events.
 
-use core::sync::atomic::Ordering;
-
 use super::Domain;
 use crate::event::{Endpoint, Ports, Upcalls, Virq, is_marked, raise_virq};
 use crate::lock::Ranked;
@@ -70,11 +68,5 @@ impl Domain {
         vcpu.info
             .get()
             .is_some_and(|info| is_marked(self.machine.memory().as_ref(), info))
-    }
-
-    /// Whether upcalls of the vcpu come by any way at all.
-    #[must_use]
-    pub fn is_told(&self, vcpu: &Vcpu) -> bool {
-        vcpu.upcall_vector.load(Ordering::Relaxed) != 0 || self.upcall_vector().is_some()
     }
 }

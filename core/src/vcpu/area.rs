@@ -40,13 +40,6 @@ impl InfoPlace {
                 )
                 .is_ok()
     }
-
-    /// The registered place, if there is one: its frame is referenced.
-    #[must_use]
-    pub fn registered(&self) -> Option<MachineAddr> {
-        let word = self.0.load(Ordering::Acquire);
-        (word & Self::REGISTERED != 0).then(|| MachineAddr::new(word & !Self::REGISTERED))
-    }
 }
 
 #[cfg(test)]
