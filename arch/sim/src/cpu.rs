@@ -72,30 +72,14 @@ enum Step {
 }
 
 impl SimCpu {
-    pub(crate) const fn new(machine: Arc<Shared>, domain: DomainId, vcpu: VcpuId) -> Self {
+    pub(crate) fn new(machine: Arc<Shared>, domain: DomainId, vcpu: VcpuId) -> Self {
         Self {
             machine,
             domain,
             vcpu,
             registers: Registers {
-                rax: 0,
-                rbx: 0,
-                rcx: 0,
-                rdx: 0,
-                rsi: 0,
-                rdi: 0,
-                rbp: 0,
-                rsp: 0,
-                r8: 0,
-                r9: 0,
-                r10: 0,
-                r11: 0,
-                r12: 0,
-                r13: 0,
-                r14: 0,
-                r15: 0,
-                rip: 0,
                 rflags: 2,
+                ..Registers::default()
             },
             width: Width::Bits64,
             frames: Vec::new(),

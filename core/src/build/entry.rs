@@ -23,7 +23,7 @@ const UNUSABLE: u32 = 1 << 16;
 
 /// The start at `entry`, with the start info at `start_info`.
 #[must_use]
-pub const fn state(entry: GuestAddr, start_info: GuestAddr) -> StartState {
+pub fn state(entry: GuestAddr, start_info: GuestAddr) -> StartState {
     const fn segment(attributes: u32, limit: u32) -> Segment {
         Segment {
             selector: 0,
@@ -39,21 +39,7 @@ pub const fn state(entry: GuestAddr, start_info: GuestAddr) -> StartState {
             rbx: start_info.raw(),
             rip: entry.raw(),
             rflags: RFLAGS,
-            rax: 0,
-            rcx: 0,
-            rdx: 0,
-            rsi: 0,
-            rdi: 0,
-            rbp: 0,
-            rsp: 0,
-            r8: 0,
-            r9: 0,
-            r10: 0,
-            r11: 0,
-            r12: 0,
-            r13: 0,
-            r14: 0,
-            r15: 0,
+            ..Registers::default()
         },
         cr0: CR0,
         cr3: 0,
