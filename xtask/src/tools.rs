@@ -180,8 +180,11 @@ pub fn qemu() -> Result<Command> {
         std::env::join_paths(libraries).context("the cache's path has a colon in it")?,
     );
     command.env("QEMU_MODULE_DIR", borrowed.join("usr/lib/x86_64-linux-gnu/qemu"));
-    for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
-        command.arg("-L").arg(borrowed.join(data));
+    // What it needs and the machine has installed was not borrowed.
+    for root in [borrowed.as_path(), Path::new("/")] {
+        for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+            command.arg("-L").arg(root.join(data));
+        }
     }
     Ok(command)
 }
