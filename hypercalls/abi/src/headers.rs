@@ -2,8 +2,8 @@
 
 use crate::describe::Header;
 use crate::{
-    arch_x86, callback, elfnote, errno, event_channel, features, grant_table, hvm, io, memory, nmi, physdev,
-    sched, vcpu, version, xen,
+    arch_x86, argo, callback, elfnote, errno, event_channel, features, grant_table, hvm, io, memory, nmi,
+    physdev, pmu, sched, vcpu, version, xen,
 };
 
 /// A [`Header`] from its file and the tables it has.
@@ -18,9 +18,11 @@ macro_rules! header {
 pub const HEADERS: &[Header] = &[
     header!("arch-x86/cpuid.h", constants: arch_x86::cpuid::CONSTANTS, flags: arch_x86::cpuid::FLAGS),
     header!("arch-x86/hvm/start_info.h", constants: hvm::start_info::CONSTANTS, layouts: hvm::start_info::LAYOUTS),
+    header!("arch-x86/pmu.h", constants: arch_x86::pmu::CONSTANTS, flags: arch_x86::pmu::FLAGS, layouts: arch_x86::pmu::LAYOUTS),
     header!("arch-x86/xen-x86_32.h", compat: arch_x86::xen_x86_32::LAYOUTS),
     header!("arch-x86/xen-x86_64.h", constants: arch_x86::xen_x86_64::CONSTANTS, flags: arch_x86::xen_x86_64::FLAGS, layouts: arch_x86::xen_x86_64::LAYOUTS),
     header!("arch-x86/xen.h", constants: arch_x86::xen::CONSTANTS, flags: arch_x86::xen::FLAGS, layouts: arch_x86::xen::LAYOUTS, compat: arch_x86::xen::compat::LAYOUTS),
+    header!("argo.h", constants: argo::CONSTANTS, flags: argo::FLAGS, layouts: argo::LAYOUTS, compat: argo::compat::LAYOUTS),
     header!("callback.h", constants: callback::CONSTANTS, flags: callback::FLAGS, layouts: callback::LAYOUTS, compat: callback::compat::LAYOUTS),
     header!("elfnote.h", constants: elfnote::CONSTANTS),
     header!("errno.h", constants: errno::CONSTANTS),
@@ -37,6 +39,7 @@ pub const HEADERS: &[Header] = &[
     header!("memory.h", constants: memory::toolstack::CONSTANTS, flags: memory::toolstack::FLAGS, layouts: memory::toolstack::LAYOUTS, compat: memory::toolstack::compat::LAYOUTS),
     header!("nmi.h", constants: nmi::CONSTANTS, flags: nmi::FLAGS, layouts: nmi::LAYOUTS, compat: nmi::compat::LAYOUTS),
     header!("physdev.h", constants: physdev::CONSTANTS, flags: physdev::FLAGS, layouts: physdev::LAYOUTS, compat: physdev::compat::LAYOUTS),
+    header!("pmu.h", constants: pmu::CONSTANTS, flags: pmu::FLAGS, layouts: pmu::LAYOUTS),
     header!("sched.h", constants: sched::CONSTANTS, layouts: sched::LAYOUTS, compat: sched::compat::LAYOUTS),
     header!("vcpu.h", constants: vcpu::CONSTANTS, flags: vcpu::FLAGS, layouts: vcpu::LAYOUTS, compat: vcpu::compat::LAYOUTS),
     header!("version.h", constants: version::CONSTANTS, layouts: version::LAYOUTS, compat: version::compat::LAYOUTS),

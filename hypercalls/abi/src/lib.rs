@@ -17,6 +17,7 @@
 pub mod describe;
 
 pub mod arch_x86;
+pub mod argo;
 pub mod callback;
 pub mod elfnote;
 pub mod errno;
@@ -28,6 +29,7 @@ pub mod io;
 pub mod memory;
 pub mod nmi;
 pub mod physdev;
+pub mod pmu;
 pub mod sched;
 pub mod vcpu;
 pub mod version;

@@ -2,6 +2,7 @@
 
 pub mod cpuid;
 pub mod hvm;
+pub mod pmu;
 pub mod xen;
 pub mod xen_x86_32;
 pub mod xen_x86_64;
