@@ -5,6 +5,7 @@
     reason = "it is only ever used by tests, which may fail loudly"
 )]
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::vec;
 use std::vec::Vec;
@@ -12,75 +13,142 @@ use std::vec::Vec;
 use crate::machine::MachineMemory;
 use crate::number::MachineAddr;
 
-/// Machine memory from address 0, all zeros at first.
-pub struct FlatMemory(Mutex<Vec<u8>>);
+/// Machine memory from address 0, all zeros at first. Words are read and written at once, longer runs are not: as in a
+/// machine.
+pub struct FlatMemory(Vec<AtomicU64>);
 
 impl FlatMemory {
-    /// This many bytes of it.
+    /// This many bytes of it, rounded up to whole words.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
-        Self(Mutex::new(vec![0; bytes as usize]))
+        let mut words = Vec::new();
+        words.resize_with(bytes.div_ceil(8) as usize, AtomicU64::default);
+        Self(words)
     }
 
-    fn with<R>(&self, at: MachineAddr, bytes: usize, then: impl FnOnce(&mut [u8]) -> R) -> Option<R> {
-        let mut all = self.0.lock().unwrap();
-        let start = at.raw() as usize;
-        all.get_mut(start..start.checked_add(bytes)?).map(then)
+    /// Whether all of it is there.
+    fn has(&self, at: MachineAddr, bytes: u64) -> bool {
+        at.raw()
+            .checked_add(bytes)
+            .is_some_and(|end| end <= self.0.len() as u64 * 8)
     }
 
-    fn change(&self, at: MachineAddr, to: impl FnOnce(u64) -> u64) -> u64 {
+    /// The aligned word at an address.
+    fn word(&self, at: MachineAddr) -> Option<&AtomicU64> {
         assert!(at.raw().is_multiple_of(8), "{at} is not aligned");
-        self.with(at, 8, |word| {
-            let old = u64::from_le_bytes((&*word).try_into().unwrap());
-            word.copy_from_slice(&to(old).to_le_bytes());
-            old
-        })
-        .unwrap_or(0)
+        self.0.get((at.raw() / 8) as usize)
+    }
+
+    /// Changes those bits of a word that are set in `mask`.
+    fn merge(word: &AtomicU64, mask: u64, bits: u64) {
+        let merged = |old: u64| Some(old & !mask | bits & mask);
+        // The function is never refused.
+        let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, merged);
+    }
+
+    /// Calls `each` with every word that has some of these bytes, how many bytes of it come before them, and how many
+    /// are among them.
+    fn words(&self, at: MachineAddr, bytes: u64, mut each: impl FnMut(&AtomicU64, u32, usize)) {
+        let (mut here, end) = (at.raw(), at.raw() + bytes);
+        while here < end {
+            let before = here % 8;
+            let length = (8 - before).min(end - here);
+            let word = self.0.get((here / 8) as usize).unwrap();
+            each(word, before as u32, length as usize);
+            here += length;
+        }
     }
 }
 
 impl MachineMemory for FlatMemory {
     fn read(&self, at: MachineAddr, into: &mut [u8]) {
-        if self
-            .with(at, into.len(), |bytes| into.copy_from_slice(bytes))
-            .is_none()
-        {
-            into.fill(0);
+        if let (true, Ok(into)) = (at.raw().is_multiple_of(8), <&mut [u8; 8]>::try_from(&mut *into)) {
+            // Most reads by far are of entries of tables.
+            let word = self.word(at).map_or(0, |word| word.load(Ordering::Acquire));
+            *into = word.to_le_bytes();
+            return;
         }
+        if !self.has(at, into.len() as u64) {
+            into.fill(0);
+            return;
+        }
+        let bytes = into.len() as u64;
+        let mut rest = into;
+        self.words(at, bytes, |word, before, length| {
+            let word = (word.load(Ordering::Acquire) >> (before * 8)).to_le_bytes();
+            let (piece, further) = core::mem::take(&mut rest).split_at_mut(length);
+            piece.copy_from_slice(word.get(..length).unwrap());
+            rest = further;
+        });
     }
 
     fn write(&self, at: MachineAddr, from: &[u8]) {
-        self.with(at, from.len(), |bytes| bytes.copy_from_slice(from));
+        if !self.has(at, from.len() as u64) {
+            return;
+        }
+        let mut rest = from;
+        self.words(at, from.len() as u64, |word, before, length| {
+            let (piece, further) = rest.split_at(length);
+            rest = further;
+            let mut bytes = [0; 8];
+            bytes.get_mut(..length).unwrap().copy_from_slice(piece);
+            let bits = u64::from_le_bytes(bytes);
+            if length == 8 {
+                word.store(bits, Ordering::Release);
+            } else {
+                let mask = (1 << (length * 8)) - 1;
+                Self::merge(word, mask << (before * 8), bits << (before * 8));
+            }
+        });
     }
 
     fn fetch_or(&self, at: MachineAddr, bits: u64) -> u64 {
-        self.change(at, |word| word | bits)
+        self.word(at)
+            .map_or(0, |word| word.fetch_or(bits, Ordering::SeqCst))
     }
 
     fn fetch_and(&self, at: MachineAddr, bits: u64) -> u64 {
-        self.change(at, |word| word & bits)
+        self.word(at)
+            .map_or(0, |word| word.fetch_and(bits, Ordering::SeqCst))
     }
 
     fn compare_exchange(&self, at: MachineAddr, old: u64, new: u64) -> Result<u64, u64> {
-        let was = self.change(at, |word| if word == old { new } else { word });
-        if was == old { Ok(was) } else { Err(was) }
+        let Some(word) = self.word(at) else {
+            return if old == 0 { Ok(0) } else { Err(0) };
+        };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
     }
 
     fn compare_exchange_32(&self, at: MachineAddr, old: u32, new: u32) -> Result<u32, u32> {
         assert!(at.raw().is_multiple_of(4), "{at} is not aligned");
-        self.with(at, 4, |word| {
-            let was = u32::from_le_bytes((&*word).try_into().unwrap());
-            if was != old {
-                return Err(was);
-            }
-            word.copy_from_slice(&new.to_le_bytes());
-            Ok(was)
-        })
-        .unwrap_or(Err(0))
+        let Some(word) = self.0.get((at.raw() / 8) as usize) else {
+            return Err(0);
+        };
+        let shift = at.raw() % 8 * 8;
+        let mask = u64::from(u32::MAX) << shift;
+        let exchange = |all: u64| {
+            let is = (all >> shift) as u32;
+            (is == old).then_some(all & !mask | u64::from(new) << shift)
+        };
+        match word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, exchange) {
+            Ok(all) => Ok((all >> shift) as u32),
+            Err(all) => Err((all >> shift) as u32),
+        }
     }
 
     fn zero(&self, at: MachineAddr, bytes: u64) {
-        self.with(at, bytes as usize, |all| all.fill(0));
+        if !self.has(at, bytes) {
+            return;
+        }
+        let whole = (at.raw().div_ceil(8) as usize, ((at.raw() + bytes) / 8) as usize);
+        if let (true, Some(words)) = (
+            at.raw().is_multiple_of(8) && bytes.is_multiple_of(8),
+            self.0.get(whole.0..whole.1),
+        ) {
+            words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            return;
+        }
+        self.write(at, &vec![0; bytes as usize]);
     }
 
     fn copy(&self, from: MachineAddr, to: MachineAddr, bytes: u64) {
