@@ -321,9 +321,10 @@ fn file_header(prefix: &[u8]) -> Result<FileHeader<LittleEndian>, Unread> {
             length: prefix.len() as u64,
         }),
     })?;
-    let (length, machine) = match ident.1 {
-        Class::ELF32 => (52, EM_386),
-        Class::ELF64 => (64, EM_X86_64),
+    // A PVH guest starts in 32-bit mode whatever it becomes: 64-bit code may come in the 32-bit format.
+    let (length, machines) = match ident.1 {
+        Class::ELF32 => (52, &[EM_386, EM_X86_64][..]),
+        Class::ELF64 => (64, &[EM_X86_64][..]),
     };
     let tail = prefix
         .get(IDENT_BYTES..length)
@@ -332,7 +333,7 @@ fn file_header(prefix: &[u8]) -> Result<FileHeader<LittleEndian>, Unread> {
     if header.e_type != ET_EXEC && header.e_type != ET_DYN {
         return Err(wrong(Field::Type, header.e_type.into()));
     }
-    if header.e_machine != machine {
+    if !machines.contains(&header.e_machine) {
         return Err(wrong(Field::Machine, header.e_machine.into()));
     }
     Ok(header)
