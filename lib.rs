@@ -51,10 +51,8 @@ pub use on_workstation::sim_image;
 pub mod prelude {
     pub use xenvisor_core::machine::Access;
     pub use xenvisor_core::number::{GIB, MIB};
-    pub use xenvisor_core::policy::{
-        Act, Control, EventAlloc, EventBind, EventSend, GrantCopy, GrantMap, Partition, Policy, Silo,
-        Verdict, XenDefault,
-    };
+    pub use xenvisor_core::policy::request::*;
+    pub use xenvisor_core::policy::{Policy, Silo, StaticPartition, Verdict, XenDefault};
     pub use xenvisor_core::sched::{RoundRobin, Scheduler};
     pub use xenvisor_core::system::{AfterEnd, Boot, BootError, Guest, GuestId, Module, System};
 }

@@ -197,6 +197,9 @@ fn summary(machine: &SimMachine, finished: &Finished, free_before: u64, seed: u6
             "  {} {:<8} {how}: {hypercalls} hypercalls, {events} events sent, {interrupts} interrupts taken\n",
             fate.id, fate.name
         ));
+        if fate.denials.total() > 0 {
+            text.push_str(&format!("  {}          was {}\n", fate.id, fate.denials));
+        }
     }
     let free = finished.hypervisor.frames.free();
     text.push_str(&if free == free_before {

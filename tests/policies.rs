@@ -138,7 +138,7 @@ fn a_hub_may_talk_with_everybody_and_nobody_else_with_anybody() {
 
 #[test]
 fn a_partition_allows_the_declared_pair_alone() {
-    let pair = Partition::new().allow(DomainId::new(1), DomainId::new(2));
+    let pair = StaticPartition::new().channel(DomainId::new(1), DomainId::new(2));
     let world = World::new(3, pair);
     assert_eq!(offer(&world, 1, 2).0, 0);
     assert_eq!(offer(&world, 1, 3).0, REFUSED);

@@ -10,7 +10,7 @@ use crate::lock::{Rank, Ranked};
 use crate::machine::{Level, Machine};
 use crate::memory::frames::Frames;
 use crate::number::DomainId;
-use crate::policy::{Policy, Verdict};
+use crate::policy::{Denials, Denied, Policy, Request, Verdict};
 use crate::sched::{OutOfMemory, RunQueues, Scheduler};
 use crate::service::{Service, ServiceId};
 
@@ -103,19 +103,24 @@ impl Hypervisor {
         self.machine.log(level, domain, line);
     }
 
-    /// Asks the policy on behalf of `caller`; a refusal leaves its reason in the log.
-    #[must_use]
-    pub fn allows(&self, caller: DomainId, question: &str, verdict: Verdict) -> bool {
-        match verdict {
-            Verdict::Allow => true,
-            Verdict::Deny(reason) => {
-                self.log(
-                    Level::Info,
-                    Some(caller),
-                    format_args!("denied: {question}: {reason}"),
-                );
-                false
-            }
+    /// Asks the policy on behalf of `caller`, who makes the request. A refusal is counted, and leaves its reason in the
+    /// log; a caller that asks again and again does so at ever larger intervals.
+    ///
+    /// # Errors
+    /// When the policy denies it.
+    pub fn authorise(&self, caller: &Domain, request: &Request) -> Result<(), Denied> {
+        let Verdict::Deny(reason) = request.ask(self.policy.as_ref()) else {
+            return Ok(());
+        };
+        let number = caller.denials.count(request.act());
+        if Denials::is_worth_a_line(number) {
+            let (words, target) = (request.act().words(), request.target());
+            self.log(
+                Level::Info,
+                Some(caller.id),
+                format_args!("denied: {words}: {reason} (denial {number}, about {target})"),
+            );
         }
+        Err(Denied)
     }
 }

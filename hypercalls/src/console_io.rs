@@ -2,7 +2,7 @@
 
 use xenvisor_abi::xen as abi;
 use xenvisor_core::machine::Call;
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::HostConsole;
 
 use crate::answer::{Answer, Served};
 use crate::context::Context;
@@ -20,7 +20,10 @@ const MOST: u64 = 4096;
 /// `NOT_PERMITTED` where the policy keeps the console closed, `FAULT` for a bad buffer, `NO_CALL` for other commands.
 pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
     let (count, buffer) = (u64::from(low(argument(call, 1))), argument(call, 2));
-    cx.authorise_control(cx.caller.id, Act::HostConsole, "to use the console of the host")?;
+    cx.authorise(HostConsole {
+        caller: cx.caller.id,
+        writes: command(call) == abi::CONSOLEIO_write,
+    })?;
     match command(call) {
         abi::CONSOLEIO_write => write(cx, count, buffer, call),
         abi::CONSOLEIO_read => read(cx, count, buffer),

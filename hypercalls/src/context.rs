@@ -11,7 +11,7 @@ use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::machine::{Access, GuestRam, VirtCpu, Width};
 use xenvisor_core::memory::guest::{GuestMemory, LONGEST_ANSWER, Reserved};
 use xenvisor_core::number::{DomainId, FRAME_SIZE, GuestAddr, LinearAddr};
-use xenvisor_core::policy::{Act, Control, Verdict};
+use xenvisor_core::policy::{Denied, Request};
 use xenvisor_core::vcpu::Vcpu;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -73,26 +73,9 @@ impl<'a> Context<'a> {
     /// Goes on only if the policy allows it.
     ///
     /// # Errors
-    /// When it does not; its reason is in the log.
-    pub fn authorise(&self, question: &str, verdict: Verdict) -> Result<(), Errno> {
-        if self.hypervisor.allows(self.caller.id, question, verdict) {
-            Ok(())
-        } else {
-            Err(Errno::NOT_PERMITTED)
-        }
-    }
-
-    /// Goes on only if the policy allows the caller to do this to `target`.
-    ///
-    /// # Errors
-    /// When it does not; its reason is in the log.
-    pub fn authorise_control(&self, target: DomainId, act: Act, question: &str) -> Result<(), Errno> {
-        let request = Control {
-            caller: self.caller.id,
-            target,
-            act,
-        };
-        self.authorise(question, self.hypervisor.policy.control(&request))
+    /// When it does not; its reason is in the log, and the denial is counted.
+    pub fn authorise(&self, request: impl Into<Request>) -> Result<(), Denied> {
+        self.hypervisor.authorise(self.caller, &request.into())
     }
 
     /// The guest-physical address behind one of the caller's own.

@@ -5,6 +5,7 @@ use xenvisor_core::grant::table::VersionError;
 use xenvisor_core::machine::{BadAddress, NotRam};
 use xenvisor_core::memory::frames::OutOfFrames;
 use xenvisor_core::p2m::MapError;
+use xenvisor_core::policy::Denied;
 
 /// An error number as a hypercall returns it, negated (public header `errno.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +87,12 @@ impl Errno {
 impl From<NotRam> for Errno {
     fn from(_: NotRam) -> Self {
         Self::FAULT
+    }
+}
+
+impl From<Denied> for Errno {
+    fn from(_: Denied) -> Self {
+        Self::NOT_PERMITTED
     }
 }
 

@@ -7,7 +7,7 @@ use xenvisor_core::domain::params::{Index, Rule};
 use xenvisor_core::machine::{Call, Width};
 use xenvisor_core::number::{Gfn, VcpuId, Vector};
 use xenvisor_core::p2m::{Flush, Kind};
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::{MemoryQuery, ParameterRead, ParameterWrite};
 use xenvisor_core::vcpu::mail::News;
 
 use crate::answer::{Answer, Served};
@@ -43,10 +43,19 @@ fn set_param(cx: &Context<'_>, at: u64) -> Served {
     let argument: abi::Param = cx.read(at)?;
     let index = Index::from_raw(argument.index).ok_or(Errno::INVALID)?;
     let target = cx.domain(argument.domid)?;
+    let own = target.id == cx.caller.id;
+    if !own {
+        cx.authorise(ParameterWrite {
+            caller: cx.caller.id,
+            target: target.id,
+            index,
+            value: argument.value,
+        })?;
+    }
     match index.rule() {
         Rule::Deprecated => return Err(Errno::INVALID),
-        Rule::ReadWrite if target.id == cx.caller.id => {}
-        _ => cx.authorise_control(target.id, Act::WriteParameter, "to write a parameter")?,
+        Rule::Builder | Rule::Read if own => return Err(Errno::NOT_PERMITTED),
+        _ => {}
     }
     match index {
         Index::CALLBACK_IRQ => set_callback(cx, &target, argument.value),
@@ -77,10 +86,18 @@ fn get_param(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::Param = cx.read(at)?;
     let index = Index::from_raw(argument.index).ok_or(Errno::INVALID)?;
     let target = cx.domain(argument.domid)?;
+    let own = target.id == cx.caller.id;
+    if !own {
+        cx.authorise(ParameterRead {
+            caller: cx.caller.id,
+            target: target.id,
+            index,
+        })?;
+    }
     match index.rule() {
         Rule::Deprecated => return Err(Errno::INVALID),
-        Rule::Read | Rule::ReadWrite if target.id == cx.caller.id => {}
-        _ => cx.authorise_control(target.id, Act::ReadParameter, "to read a parameter")?,
+        Rule::Builder if own => return Err(Errno::NOT_PERMITTED),
+        _ => {}
     }
     argument.value = target.settings.lock().params.get(index);
     cx.write(at, &argument)?;
@@ -113,7 +130,10 @@ fn get_time(cx: &Context<'_>, at: u64) -> Served {
 fn get_mem_type(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::GetMemType = cx.read(at)?;
     let target = cx.domain(argument.domid)?;
-    cx.authorise_control(target.id, Act::MemoryStatus, "to ask what is at a frame")?;
+    cx.authorise(MemoryQuery {
+        caller: cx.caller.id,
+        target: target.id,
+    })?;
     let leaf = target.memory.stage().lock().translate(Gfn::new(argument.pfn));
     argument.mem_type = match leaf.map(|leaf| leaf.target) {
         Some(to) if to.kind == Kind::Device => abi::HVMMEM_mmio_dm,

@@ -13,6 +13,7 @@ use xenvisor_core::lock::{Rank, Ranked};
 use xenvisor_core::machine::{Level, Machine};
 use xenvisor_core::memory::frames::Frames;
 use xenvisor_core::number::{DomainId, PcpuId};
+use xenvisor_core::policy::Tally;
 use xenvisor_core::service::Service;
 use xenvisor_core::system::{AfterEnd, BootError, Guest, GuestId, System};
 
@@ -46,6 +47,8 @@ pub struct Fate {
     pub name: String,
     /// Why it ended, the last time; `None` for one that could not be built.
     pub reason: Option<Reason>,
+    /// What the policy denied it, in all its lives.
+    pub denials: Tally,
 }
 
 /// Builds every guest of a description and runs them until the last one has ended.
@@ -71,6 +74,7 @@ pub fn launch(
         id: id.domain(),
         name: guest.name.clone(),
         reason: None,
+        denials: Tally::default(),
     };
     let mut fates: Vec<Fate> = ids.iter().zip(&guests).map(fate).collect();
     let mut alive: usize = 0;
@@ -89,6 +93,7 @@ pub fn launch(
                 .map(|(_, guest)| guest);
             if let Some(fate) = fates.iter_mut().find(|fate| fate.id == domain.id) {
                 fate.reason = Some(reason);
+                fate.denials = fate.denials.with(&domain.denials.tally());
             }
             if after(hypervisor, domain, reason, guest, &ended) == AfterEnd::Destroy {
                 alive = alive.saturating_sub(1);
@@ -149,6 +154,14 @@ fn after(
         Some(id),
         format_args!("{} has ended: {reason:?}", domain.name),
     );
+    let denials = domain.denials.tally();
+    if denials.total() > 0 {
+        hypervisor.log(
+            Level::Info,
+            Some(id),
+            format_args!("{} was {denials}", domain.name),
+        );
+    }
     destroy(hypervisor, &domain);
     drop(domain);
     let wants_more = matches!(reason, Reason::Reboot | Reason::SoftReset);

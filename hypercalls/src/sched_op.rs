@@ -5,7 +5,7 @@ mod poll;
 use xenvisor_abi::sched as abi;
 use xenvisor_core::domain::life::Reason;
 use xenvisor_core::machine::{Call, Level};
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::{PinVcpu, RemoteShutdown};
 
 use crate::answer::{After, Answer, Served};
 use crate::context::Context;
@@ -62,9 +62,14 @@ fn remote_shutdown(cx: &Context<'_>, at: u64) -> Served {
         .hypervisor
         .domain(cx.domain_id(argument.domain_id))
         .ok_or(Errno::NO_DOMAIN)?;
-    cx.authorise_control(target.id, Act::Shutdown, "to shut a domain down")?;
+    let reason = reason(argument.reason);
+    cx.authorise(RemoteShutdown {
+        caller: cx.caller.id,
+        target: target.id,
+        reason,
+    })?;
     let myself = target.id == cx.caller.id;
-    target.shut_down(reason(argument.reason));
+    target.shut_down(reason);
     Ok(if myself {
         Answer::Then(0, After::Ended)
     } else {
@@ -73,6 +78,9 @@ fn remote_shutdown(cx: &Context<'_>, at: u64) -> Served {
 }
 
 fn pin_override(cx: &Context<'_>) -> Served {
-    cx.authorise_control(cx.caller.id, Act::HostDetails, "to pin a vcpu to a processor")?;
+    cx.authorise(PinVcpu {
+        caller: cx.caller.id,
+        vcpu: cx.vcpu.key.vcpu,
+    })?;
     Err(Errno::NO_CALL)
 }

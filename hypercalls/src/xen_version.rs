@@ -7,7 +7,7 @@ use xenvisor_abi::features as feature;
 use xenvisor_abi::version as abi;
 use xenvisor_abi::xen::Uuid;
 use xenvisor_core::machine::Call;
-use xenvisor_core::policy::{Act, Control, Verdict};
+use xenvisor_core::policy::{HostDetails, Verdict};
 
 use crate::answer::{Answer, Served};
 use crate::context::Context;
@@ -61,12 +61,8 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
 
 /// Whether the caller may know about the host. A refusal is an answer here, not an event worth a line in the log.
 fn may_know(cx: &Context<'_>) -> bool {
-    let request = Control {
-        caller: cx.caller.id,
-        target: cx.caller.id,
-        act: Act::HostDetails,
-    };
-    cx.hypervisor.policy.control(&request) == Verdict::Allow
+    let caller = cx.caller.id;
+    cx.hypervisor.policy.host_details(&HostDetails { caller }) == Verdict::Allow
 }
 
 fn told(cx: &Context<'_>, detail: &'static str) -> &'static str {
@@ -132,7 +128,7 @@ fn guest_handle(cx: &Context<'_>, at: u64) -> Served {
 }
 
 fn build_id(cx: &Context<'_>) -> Served {
-    cx.authorise_control(cx.caller.id, Act::HostDetails, "to read the build identifier")?;
+    cx.authorise(HostDetails { caller: cx.caller.id })?;
     // An image without an identifier in its notes.
     Err(Errno::NO_DATA)
 }

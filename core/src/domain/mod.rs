@@ -27,6 +27,7 @@ use crate::memory::guest::GuestMemory;
 use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, Port, VcpuId, Vector};
 use crate::p2m::Flush;
+use crate::policy::Denials;
 use crate::sched::RunQueues;
 use crate::vcpu::Vcpu;
 use crate::vcpu::mail::News;
@@ -67,6 +68,8 @@ pub struct Domain {
     pub life: Ranked<Life>,
     /// Its vcpus, by number.
     pub vcpus: Vec<Vcpu>,
+    /// What the policy denied it, and how often.
+    pub denials: Denials,
     /// Whether shared pages have the 64-bit layout.
     wide: AtomicBool,
     /// What memory it has, and where. The last field: what holds frames of the domain goes first.
@@ -121,6 +124,7 @@ impl Domain {
             settings: Ranked::new(Rank::Settings, parts.settings),
             life: Ranked::new(Rank::LifeCycle, Life::Built),
             vcpus: parts.vcpus,
+            denials: Denials::default(),
             wide: AtomicBool::new(true),
             upcall_vector: AtomicU8::new(0),
         };

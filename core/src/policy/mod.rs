@@ -1,16 +1,27 @@
 //! What domains may do to each other. A policy is told a request and says a [`Verdict`]; it never sees the machine.
 //!
 //! Mechanism asks at one point of every operation, after decoding and before anything changes. What a domain does to
-//! itself is not asked about, with the exceptions named here. Policies compose: `(A, B)` allows what both allow.
+//! itself is asked about only where the request says so. Policies compose: `(A, B)` allows what both allow.
+//!
+//! A policy keeps no state that a request changes: the same question has the same answer.
 
+mod compose;
+mod denials;
 mod partition;
+pub mod request;
+mod silo;
 mod xen_default;
 
-pub use partition::{Partition, Silo};
+pub use denials::{Denials, Denied, Tally};
+pub use partition::StaticPartition;
+pub use request::{
+    Act, Change, EventAlloc, EventBind, EventReset, EventSend, EventStatus, GrantCopy, GrantMap, GrantQuery,
+    GrantSetup, GrantTransfer, HostConsole, HostDetails, MemoryBuild, MemoryMapSet, MemoryQuery,
+    MemoryReserve, Needs, ParameterRead, ParameterWrite, PhysmapAdd, PhysmapForeign, PhysmapRemove, PinVcpu,
+    RemoteShutdown, Request,
+};
+pub use silo::Silo;
 pub use xen_default::XenDefault;
-
-use crate::machine::Access;
-use crate::number::{DomainId, Port};
 
 /// What a policy says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,169 +41,76 @@ impl Verdict {
             Self::Deny(_) => self,
         }
     }
-}
 
-/// A domain wants a port on which `remote` may bind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EventAlloc {
-    /// Who asks.
-    pub caller: DomainId,
-    /// Whose port it becomes.
-    pub owner: DomainId,
-    /// Who may bind to it.
-    pub remote: DomainId,
-}
-
-/// A domain wants to bind to another's unbound port.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EventBind {
-    /// Who asks.
-    pub caller: DomainId,
-    /// Whose port it is.
-    pub remote: DomainId,
-    /// Which.
-    pub port: Port,
-}
-
-/// A domain wants to signal another. Asked on each send, so it should be quick to answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct EventSend {
-    /// Who sends.
-    pub caller: DomainId,
-    /// Who receives.
-    pub remote: DomainId,
-}
-
-/// A domain wants to map what another granted to it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GrantMap {
-    /// Who maps.
-    pub grantee: DomainId,
-    /// Whose frame it is.
-    pub granter: DomainId,
-    /// What the mapping allows.
-    pub access: Access,
-}
-
-/// A domain wants to copy between its memory and what others granted (or between the grants of two others).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GrantCopy {
-    /// Who asks.
-    pub caller: DomainId,
-    /// Whose frame is read.
-    pub source: DomainId,
-    /// Whose frame is written.
-    pub destination: DomainId,
-}
-
-/// A domain wants to know or change something of another (or, where said so, of itself).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Control {
-    /// Who asks.
-    pub caller: DomainId,
-    /// Whom it concerns. May be the caller.
-    pub target: DomainId,
-    /// What is to be done.
-    pub act: Act,
-}
-
-/// What a [`Control`] request does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Act {
-    /// Change which frames the target has, or where.
-    Memory,
-    /// Read how much memory the target has, or its layout.
-    MemoryStatus,
-    /// Look at one of the target's event channels, or reset them all.
-    Events,
-    /// Look at the target's grant table, or set it up.
-    GrantTable,
-    /// Read a parameter of the target that a guest may not read of itself.
-    ReadParameter,
-    /// Write a parameter of the target that a guest may not write of itself.
-    WriteParameter,
-    /// Shut the target down from outside.
-    Shutdown,
-    /// Write to the host's console. The target is the caller.
-    HostConsole,
-    /// Read what only an operator may know: the host's command line, its build. The target is the caller.
-    HostDetails,
+    /// Allow if this holds, else deny for this reason.
+    #[must_use]
+    pub const fn allow_if(holds: bool, reason: &'static str) -> Self {
+        if holds { Self::Allow } else { Self::Deny(reason) }
+    }
 }
 
 /// What domains may do to each other.
 ///
-/// Every method has Xen's default for domains without privilege, so that a policy states only how it differs.
+/// There is a method for each act. Every one has Xen's answer to domains without privilege, so that a policy states
+/// only how it differs. A policy that differs in all, or whose other answers are not Xen's, writes
+/// [`otherwise`](Self::otherwise), through which all methods go that it does not write.
+#[rustfmt::skip]
 pub trait Policy: Send + Sync {
+    /// The answer to all that has no answer of its own. By default Xen's, to a caller without privilege.
+    fn otherwise(&self, request: &Request) -> Verdict {
+        request.unprivileged()
+    }
+
     /// May the port be made? By default: on oneself, for anybody.
-    fn event_alloc(&self, request: &EventAlloc) -> Verdict {
-        only_self(request.caller, request.owner)
-    }
-
+    fn event_alloc(&self, request: &EventAlloc) -> Verdict { self.otherwise(&(*request).into()) }
     /// May the two be bound? By default: yes; the other side has named the caller.
-    fn event_bind(&self, request: &EventBind) -> Verdict {
-        let _ = request;
-        Verdict::Allow
-    }
-
+    fn event_bind(&self, request: &EventBind) -> Verdict { self.otherwise(&(*request).into()) }
     /// May the event be sent? By default: yes; both sides are bound.
-    fn event_send(&self, request: &EventSend) -> Verdict {
-        let _ = request;
-        Verdict::Allow
-    }
+    fn event_send(&self, request: &EventSend) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the caller know about the port? By default: about one of its own.
+    fn event_status(&self, request: &EventStatus) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the ports be closed? By default: one's own.
+    fn event_reset(&self, request: &EventReset) -> Verdict { self.otherwise(&(*request).into()) }
 
     /// May the grant be mapped? By default: yes; the granter has named the grantee.
-    fn grant_map(&self, request: &GrantMap) -> Verdict {
-        let _ = request;
-        Verdict::Allow
-    }
-
+    fn grant_map(&self, request: &GrantMap) -> Verdict { self.otherwise(&(*request).into()) }
     /// May the copy be made? By default: yes; the granters have named the caller.
-    fn grant_copy(&self, request: &GrantCopy) -> Verdict {
-        let _ = request;
-        Verdict::Allow
-    }
+    fn grant_copy(&self, request: &GrantCopy) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the frame be given? By default: yes; the recipient has named the caller.
+    fn grant_transfer(&self, request: &GrantTransfer) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the caller know about the table? By default: about its own.
+    fn grant_query(&self, request: &GrantQuery) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the table grow? By default: one's own.
+    fn grant_setup(&self, request: &GrantSetup) -> Verdict { self.otherwise(&(*request).into()) }
 
-    /// May it be done? By default: to oneself, except what concerns the host.
-    fn control(&self, request: &Control) -> Verdict {
-        match request.act {
-            Act::HostConsole | Act::HostDetails | Act::ReadParameter | Act::WriteParameter => {
-                Verdict::Deny("only a privileged domain may")
-            }
-            _ => only_self(request.caller, request.target),
-        }
-    }
+    /// May the reservation change? By default: one's own.
+    fn memory_reserve(&self, request: &MemoryReserve) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the caller know about the memory? By default: about its own.
+    fn memory_query(&self, request: &MemoryQuery) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the map be set? By default: one's own.
+    fn memory_map_set(&self, request: &MemoryMapSet) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the caller provide for the memory? By default: no.
+    fn memory_build(&self, request: &MemoryBuild) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the frames be placed? By default: in one's own memory.
+    fn physmap_add(&self, request: &PhysmapAdd) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May another's frames be placed? By default: no.
+    fn physmap_foreign(&self, request: &PhysmapForeign) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the frame be taken away? By default: from one's own memory.
+    fn physmap_remove(&self, request: &PhysmapRemove) -> Verdict { self.otherwise(&(*request).into()) }
+
+    /// May the parameter be read? By default: no.
+    fn parameter_read(&self, request: &ParameterRead) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the parameter be written? By default: no.
+    fn parameter_write(&self, request: &ParameterWrite) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the domain be shut down? By default: no.
+    fn remote_shutdown(&self, request: &RemoteShutdown) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the vcpu be pinned? By default: no.
+    fn pin_vcpu(&self, request: &PinVcpu) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the console be used? By default: no.
+    fn host_console(&self, request: &HostConsole) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the caller know? By default: no.
+    fn host_details(&self, request: &HostDetails) -> Verdict { self.otherwise(&(*request).into()) }
 }
 
-fn only_self(caller: DomainId, target: DomainId) -> Verdict {
-    if caller == target {
-        Verdict::Allow
-    } else {
-        Verdict::Deny("only a privileged domain may act on another")
-    }
-}
-
-impl<A: Policy, B: Policy> Policy for (A, B) {
-    fn event_alloc(&self, request: &EventAlloc) -> Verdict {
-        self.0.event_alloc(request).and(self.1.event_alloc(request))
-    }
-
-    fn event_bind(&self, request: &EventBind) -> Verdict {
-        self.0.event_bind(request).and(self.1.event_bind(request))
-    }
-
-    fn event_send(&self, request: &EventSend) -> Verdict {
-        self.0.event_send(request).and(self.1.event_send(request))
-    }
-
-    fn grant_map(&self, request: &GrantMap) -> Verdict {
-        self.0.grant_map(request).and(self.1.grant_map(request))
-    }
-
-    fn grant_copy(&self, request: &GrantCopy) -> Verdict {
-        self.0.grant_copy(request).and(self.1.grant_copy(request))
-    }
-
-    fn control(&self, request: &Control) -> Verdict {
-        self.0.control(request).and(self.1.control(request))
-    }
-}
+#[cfg(test)]
+mod tests;

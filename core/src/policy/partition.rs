@@ -1,164 +1,117 @@
-//! Policies for guests that must not meet: [`Silo`] for all, [`Partition`] for all but declared pairs.
+//! Only what was declared: who may signal whom, and who may use whose memory.
 
 use alloc::vec::Vec;
 
-use super::{EventAlloc, EventBind, EventSend, GrantCopy, GrantMap, Policy, Verdict};
+use super::{EventAlloc, EventBind, EventSend, GrantCopy, GrantMap, GrantTransfer};
+use super::{Policy, Request, Verdict};
+use crate::machine::Access;
 use crate::number::DomainId;
 
-/// No two unprivileged domains may communicate; with the privileged one (if there is one) each may.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Silo {
-    hub: Option<DomainId>,
-}
-
-impl Silo {
-    /// Silos around a hub with which each may talk.
-    #[must_use]
-    pub const fn around(hub: DomainId) -> Self {
-        Self { hub: Some(hub) }
-    }
-
-    fn pair(&self, one: DomainId, other: DomainId) -> Verdict {
-        if one == other || self.hub == Some(one) || self.hub == Some(other) {
-            Verdict::Allow
-        } else {
-            Verdict::Deny("the two domains are kept apart")
-        }
-    }
-}
-
-impl Policy for Silo {
-    fn event_alloc(&self, request: &EventAlloc) -> Verdict {
-        self.pair(request.owner, request.remote)
-    }
-
-    fn event_bind(&self, request: &EventBind) -> Verdict {
-        self.pair(request.caller, request.remote)
-    }
-
-    fn event_send(&self, request: &EventSend) -> Verdict {
-        self.pair(request.caller, request.remote)
-    }
-
-    fn grant_map(&self, request: &GrantMap) -> Verdict {
-        self.pair(request.grantee, request.granter)
-    }
-
-    fn grant_copy(&self, request: &GrantCopy) -> Verdict {
-        self.pair(request.caller, request.source)
-            .and(self.pair(request.caller, request.destination))
-            .and(self.pair(request.source, request.destination))
-    }
-}
-
-/// Only pairs that were declared may communicate.
+/// Domains that do to each other what was declared before they ran, and nothing else.
+///
+/// Nobody is privileged. What a domain does to itself is as with [`XenDefault`](super::XenDefault).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Partition {
-    pairs: Vec<(DomainId, DomainId)>,
+pub struct StaticPartition {
+    /// Pairs that may signal each other.
+    channels: Vec<(DomainId, DomainId)>,
+    shares: Vec<Share>,
 }
 
-impl Partition {
+/// What one domain may do with the pages of another that it is offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Share {
+    granter: DomainId,
+    grantee: DomainId,
+    access: Access,
+}
+
+impl StaticPartition {
     /// Nobody meets anybody.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pairs: Vec::new() }
+        Self {
+            channels: Vec::new(),
+            shares: Vec::new(),
+        }
     }
 
-    /// These two may.
+    /// These two may have event channels between them.
     #[must_use]
-    pub fn allow(mut self, one: DomainId, other: DomainId) -> Self {
-        self.pairs.push((one, other));
+    pub fn channel(mut self, one: DomainId, other: DomainId) -> Self {
+        self.channels.push((one, other));
         self
     }
 
-    fn pair(&self, one: DomainId, other: DomainId) -> Verdict {
+    /// The grantee may map, and copy from or to, what the granter offers it: to read it, or to write it as well.
+    #[must_use]
+    pub fn share(mut self, granter: DomainId, grantee: DomainId, access: Access) -> Self {
+        self.shares.push(Share {
+            granter,
+            grantee,
+            access,
+        });
+        self
+    }
+
+    /// The backend serves a device to the frontend: event channels between the two, and the frontend's pages, writable,
+    /// for the backend.
+    #[must_use]
+    pub fn device(self, backend: DomainId, frontend: DomainId) -> Self {
+        self.channel(backend, frontend)
+            .share(frontend, backend, Access::ReadWrite)
+    }
+
+    fn signals(&self, one: DomainId, other: DomainId) -> Verdict {
         let declared = |&(a, b): &(DomainId, DomainId)| (a, b) == (one, other) || (b, a) == (one, other);
-        if one == other || self.pairs.iter().any(declared) {
-            Verdict::Allow
-        } else {
-            Verdict::Deny("the description declares no channel between the two domains")
-        }
+        Verdict::allow_if(
+            one == other || self.channels.iter().any(declared),
+            "the description declares no channel between the two domains",
+        )
+    }
+
+    fn uses(&self, grantee: DomainId, granter: DomainId, access: Access) -> Verdict {
+        let declared = |share: &Share| {
+            (share.granter, share.grantee) == (granter, grantee)
+                && (share.access == Access::ReadWrite || access == Access::Read)
+        };
+        let reason = match access {
+            Access::Read => "the description declares no pages that the one shares with the other",
+            Access::ReadWrite => {
+                "the description declares no writable pages that the one shares with the other"
+            }
+        };
+        Verdict::allow_if(grantee == granter || self.shares.iter().any(declared), reason)
     }
 }
 
-impl Policy for Partition {
+impl Policy for StaticPartition {
     fn event_alloc(&self, request: &EventAlloc) -> Verdict {
-        self.pair(request.owner, request.remote)
-            .and(super::only_self(request.caller, request.owner))
+        self.signals(request.owner, request.remote)
+            .and(Request::from(*request).unprivileged())
     }
 
     fn event_bind(&self, request: &EventBind) -> Verdict {
-        self.pair(request.caller, request.remote)
+        self.signals(request.caller, request.remote)
     }
 
     fn event_send(&self, request: &EventSend) -> Verdict {
-        self.pair(request.caller, request.remote)
+        self.signals(request.caller, request.remote)
     }
 
     fn grant_map(&self, request: &GrantMap) -> Verdict {
-        self.pair(request.grantee, request.granter)
+        self.uses(request.grantee, request.granter, request.access)
     }
 
     fn grant_copy(&self, request: &GrantCopy) -> Verdict {
-        self.pair(request.caller, request.source)
-            .and(self.pair(request.caller, request.destination))
-            .and(self.pair(request.source, request.destination))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::Access;
-
-    const A: DomainId = DomainId::new(1);
-    const B: DomainId = DomainId::new(2);
-    const C: DomainId = DomainId::new(3);
-
-    #[test]
-    fn a_silo_lets_each_talk_to_the_hub_only() {
-        let policy = Silo::around(A);
-        assert_eq!(
-            policy.event_send(&EventSend { caller: B, remote: A }),
-            Verdict::Allow
-        );
-        assert!(matches!(
-            policy.event_send(&EventSend { caller: B, remote: C }),
-            Verdict::Deny(_)
-        ));
+        // Whoever may read the one and write the other could carry it across by itself.
+        self.uses(request.caller, request.source, Access::Read)
+            .and(self.uses(request.caller, request.destination, Access::ReadWrite))
     }
 
-    #[test]
-    fn a_partition_allows_declared_pairs_in_both_directions() {
-        let policy = Partition::new().allow(A, B);
-        let map = |grantee, granter| {
-            policy.grant_map(&GrantMap {
-                grantee,
-                granter,
-                access: Access::Read,
-            })
-        };
-        assert_eq!((map(A, B), map(B, A)), (Verdict::Allow, Verdict::Allow));
-        assert!(matches!(map(A, C), Verdict::Deny(_)));
-    }
-
-    #[test]
-    fn a_pair_of_policies_allows_what_both_allow() {
-        let both = (Partition::new().allow(A, B), Silo::default());
-        assert!(matches!(
-            both.event_send(&EventSend { caller: A, remote: B }),
-            Verdict::Deny(_)
-        ));
-    }
-
-    #[test]
-    fn a_copy_between_two_others_is_asked_about_on_all_sides() {
-        let policy = Partition::new().allow(A, B).allow(A, C);
-        let copy = GrantCopy {
-            caller: A,
-            source: B,
-            destination: C,
-        };
-        assert!(matches!(policy.grant_copy(&copy), Verdict::Deny(_)));
+    fn grant_transfer(&self, request: &GrantTransfer) -> Verdict {
+        Verdict::allow_if(
+            request.caller == request.recipient,
+            "frames stay in their partition",
+        )
     }
 }

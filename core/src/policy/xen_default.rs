@@ -1,6 +1,6 @@
 //! Xen's default: whoever is named may take part; one domain may be privileged over all.
 
-use super::{Control, EventAlloc, Policy, Verdict};
+use super::{Policy, Request, Verdict};
 use crate::number::DomainId;
 
 /// Xen's default policy (its "dummy" security module).
@@ -17,63 +17,20 @@ impl XenDefault {
             privileged: Some(domain),
         }
     }
+
+    /// Whether this domain may act on all.
+    #[must_use]
+    pub fn is_privileged(&self, domain: DomainId) -> bool {
+        self.privileged == Some(domain)
+    }
 }
-
-/// Answers a request without knowing of any privilege.
-struct Unprivileged;
-
-impl Policy for Unprivileged {}
 
 impl Policy for XenDefault {
-    fn event_alloc(&self, request: &EventAlloc) -> Verdict {
-        if self.privileged == Some(request.caller) {
-            return Verdict::Allow;
+    fn otherwise(&self, request: &Request) -> Verdict {
+        if self.is_privileged(request.caller()) {
+            Verdict::Allow
+        } else {
+            request.unprivileged()
         }
-        Unprivileged.event_alloc(request)
-    }
-
-    fn control(&self, request: &Control) -> Verdict {
-        if self.privileged == Some(request.caller) {
-            return Verdict::Allow;
-        }
-        Unprivileged.control(request)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Act;
-    use super::*;
-
-    fn control(caller: u16, target: u16, act: Act) -> Control {
-        Control {
-            caller: DomainId::new(caller),
-            target: DomainId::new(target),
-            act,
-        }
-    }
-
-    #[test]
-    fn without_privilege_a_domain_acts_on_itself_alone() {
-        let policy = XenDefault::default();
-        assert_eq!(policy.control(&control(1, 1, Act::Memory)), Verdict::Allow);
-        assert!(matches!(
-            policy.control(&control(1, 2, Act::Memory)),
-            Verdict::Deny(_)
-        ));
-        assert!(matches!(
-            policy.control(&control(1, 1, Act::HostConsole)),
-            Verdict::Deny(_)
-        ));
-    }
-
-    #[test]
-    fn the_privileged_domain_acts_on_all() {
-        let policy = XenDefault::with_privileged(DomainId::new(0));
-        assert_eq!(policy.control(&control(0, 2, Act::Shutdown)), Verdict::Allow);
-        assert!(matches!(
-            policy.control(&control(2, 0, Act::Shutdown)),
-            Verdict::Deny(_)
-        ));
     }
 }

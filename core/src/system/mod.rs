@@ -15,7 +15,8 @@ pub use guest::{AfterEnd, Guest, GuestId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::policy::{Partition, Policy, XenDefault};
+use crate::machine::Access;
+use crate::policy::{Policy, StaticPartition, XenDefault};
 use crate::sched::{RoundRobin, Scheduler};
 
 /// The description of all that runs on a machine.
@@ -30,7 +31,7 @@ enum Chosen {
     /// The image's own.
     Own(Box<dyn Policy>),
     /// What the description declares.
-    Declared(Partition),
+    Declared(StaticPartition),
 }
 
 impl Default for System {
@@ -46,10 +47,11 @@ impl System {
         Self::new(Chosen::Own(Box::new(policy)))
     }
 
-    /// A system whose guests never meet, except where [`System::channel`] says so.
+    /// A system whose guests do to each other what the description declares, and nothing else: see
+    /// [`System::channel`], [`System::share`] and [`System::device`].
     #[must_use]
     pub fn partitioned() -> Self {
-        Self::new(Chosen::Declared(Partition::new()))
+        Self::new(Chosen::Declared(StaticPartition::new()))
     }
 
     fn new(policy: Chosen) -> Self {
@@ -71,11 +73,26 @@ impl System {
         GuestId::new(self.guests.len())
     }
 
-    /// Declares that two guests may communicate. Means something to [`System::partitioned`] alone: any other policy
-    /// speaks for itself.
+    /// Declares that two guests may have event channels between them. Like all declarations, means something to
+    /// [`System::partitioned`] alone: any other policy speaks for itself.
     pub fn channel(&mut self, one: GuestId, other: GuestId) {
+        self.declare(|partition| partition.channel(one.domain(), other.domain()));
+    }
+
+    /// Declares that `grantee` may use the pages that `granter` offers it: to read them, or to write them as well.
+    pub fn share(&mut self, granter: GuestId, grantee: GuestId, access: Access) {
+        self.declare(|partition| partition.share(granter.domain(), grantee.domain(), access));
+    }
+
+    /// Declares that `backend` serves a device to `frontend`: event channels between the two, and the frontend's pages,
+    /// writable, for the backend.
+    pub fn device(&mut self, backend: GuestId, frontend: GuestId) {
+        self.declare(|partition| partition.device(backend.domain(), frontend.domain()));
+    }
+
+    fn declare(&mut self, what: impl FnOnce(StaticPartition) -> StaticPartition) {
         if let Chosen::Declared(partition) = &mut self.policy {
-            *partition = core::mem::take(partition).allow(one.domain(), other.domain());
+            *partition = what(core::mem::take(partition));
         }
     }
 

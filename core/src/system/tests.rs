@@ -1,7 +1,7 @@
 //! Descriptions say what they mean, and a typo on the command line is named.
 
 use super::*;
-use crate::number::{GIB, MIB};
+use crate::number::{GIB, MIB, Port};
 use crate::policy::{EventSend, Verdict};
 use std::string::ToString;
 
@@ -88,6 +88,7 @@ fn a_partitioned_system_allows_declared_channels_only() {
         policy.event_send(&EventSend {
             caller: from.domain(),
             remote: to.domain(),
+            port: Port::new(1),
         })
     };
     assert_eq!(send(b, a), Verdict::Allow);

@@ -15,12 +15,11 @@ pub(super) fn alloc_unbound(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::AllocUnbound = cx.read(at)?;
     let owner = cx.domain(argument.dom)?;
     let remote = cx.domain_id(argument.remote_dom);
-    let request = EventAlloc {
+    cx.authorise(EventAlloc {
         caller: cx.caller.id,
         owner: owner.id,
         remote,
-    };
-    cx.authorise("to open a port", cx.hypervisor.policy.event_alloc(&request))?;
+    })?;
     let reply = cx.reserve(at)?;
     argument.port = event::allocate_unbound(&*owner, remote)?.raw();
     reply.send(&argument);
@@ -33,12 +32,11 @@ pub(super) fn bind_interdomain(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::BindInterdomain = cx.read(at)?;
     let remote = cx.domain(argument.remote_dom)?;
     let port = Port::new(argument.remote_port);
-    let request = EventBind {
+    cx.authorise(EventBind {
         caller: cx.caller.id,
         remote: remote.id,
         port,
-    };
-    cx.authorise("to bind to a port", cx.hypervisor.policy.event_bind(&request))?;
+    })?;
     let reply = cx.reserve(at)?;
     argument.local_port = event::bind_interdomain(&**cx.caller, &*remote, port)?.raw();
     reply.send(&argument);

@@ -3,7 +3,7 @@
 use xenvisor_abi::event_channel as abi;
 use xenvisor_core::event::{self, Progress, Turn};
 use xenvisor_core::machine::Call;
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::EventReset;
 
 use super::RESET_GO_ON;
 use crate::answer::{Answer, Served};
@@ -26,7 +26,10 @@ pub(super) fn go_on(cx: &Context<'_>, call: &Call, at: u64) -> Served {
 fn turn(cx: &Context<'_>, call: &Call, at: u64, turn: Turn) -> Served {
     let argument: abi::Reset = cx.read(at)?;
     let target = cx.domain(argument.dom)?;
-    cx.authorise_control(target.id, Act::Events, "to reset ports")?;
+    cx.authorise(EventReset {
+        caller: cx.caller.id,
+        owner: target.id,
+    })?;
     if target.id != cx.caller.id {
         // Another domain has to be paused for that, and nobody can pause one.
         return Err(Errno::INVALID);

@@ -15,11 +15,11 @@ pub(super) fn send(cx: &Context<'_>, at: u64) -> Served {
     let argument: abi::Send = cx.read(at)?;
     let port = Port::new(argument.port);
     let allow = |remote| {
-        let request = EventSend {
+        cx.authorise(EventSend {
             caller: cx.caller.id,
             remote,
-        };
-        cx.authorise("to send an event", cx.hypervisor.policy.event_send(&request))
+            port,
+        })
     };
     let sent = event::send(&**cx.caller, port, |id| cx.hypervisor.domain(id), allow);
     match sent {
@@ -30,7 +30,7 @@ pub(super) fn send(cx: &Context<'_>, at: u64) -> Served {
             }
         }
         Err(SendError::NotSendable(_)) => return Err(Errno::INVALID),
-        Err(SendError::Refused(errno)) => return Err(errno),
+        Err(SendError::Refused(denied)) => return Err(denied.into()),
     }
     Ok(Answer::OK)
 }

@@ -3,7 +3,7 @@
 use xenvisor_abi::event_channel as abi;
 use xenvisor_core::event::{Binding, Status};
 use xenvisor_core::number::{DomainId, Port};
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::EventStatus;
 
 use crate::answer::{Answer, Served};
 use crate::context::Context;
@@ -13,8 +13,13 @@ use crate::context::Context;
 pub(super) fn status(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::Status = cx.read(at)?;
     let target = cx.domain(argument.dom)?;
-    cx.authorise_control(target.id, Act::Events, "to look at a port")?;
-    let status = target.ports.lock().status(Port::new(argument.port))?;
+    let port = Port::new(argument.port);
+    cx.authorise(EventStatus {
+        caller: cx.caller.id,
+        owner: target.id,
+        port,
+    })?;
+    let status = target.ports.lock().status(port)?;
     answer(&mut argument, &status);
     cx.write(at, &argument)?;
     Ok(Answer::OK)

@@ -138,14 +138,11 @@ fn owner(cx: &Context<'_>, place: &Place) -> Result<Arc<Domain>, Refusal> {
 }
 
 fn authorise(cx: &Context<'_>, source: DomainId, destination: DomainId) -> Status {
-    let request = GrantCopy {
+    Ok(cx.authorise(GrantCopy {
         caller: cx.caller.id,
         source,
         destination,
-    };
-    let verdict = cx.hypervisor.policy.grant_copy(&request);
-    cx.authorise("to copy by grants", verdict)
-        .map_err(|_| Refusal::NOT_PERMITTED)
+    })?)
 }
 
 /// Why there is no end of a copy, yet.

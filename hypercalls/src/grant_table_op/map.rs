@@ -50,16 +50,15 @@ fn map_one(cx: &Context<'_>, argument: &abi::MapGrantRef) -> Result<GrantHandle,
         return Err(Refusal::NO_DOMAIN);
     }
     let granter = cx.domain(argument.dom).map_err(|_| Refusal::NO_DOMAIN)?;
-    let question = GrantMap {
+    let reference = GrantRef::new(argument.reference);
+    cx.authorise(GrantMap {
         grantee: cx.caller.id,
         granter: granter.id,
+        reference,
         access,
-    };
-    let verdict = cx.hypervisor.policy.grant_map(&question);
-    cx.authorise("to map a grant", verdict)
-        .map_err(|_| Refusal::NOT_PERMITTED)?;
+    })?;
     let request = MapRequest {
-        reference: GrantRef::new(argument.reference),
+        reference,
         at: GuestAddr::new(argument.host_addr).frame(),
         access,
     };

@@ -1,15 +1,16 @@
 //! A table as a whole: its size, its version, its frames.
 
+use alloc::sync::Arc;
 use core::mem::offset_of;
 
 use xenvisor_abi::grant_table as abi;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::grant::entry::Version;
 use xenvisor_core::machine::Width;
-use xenvisor_core::number::{Gfn, GrantRef};
-use xenvisor_core::policy::Act;
+use xenvisor_core::number::{DomainId, Gfn, GrantRef};
+use xenvisor_core::policy::{GrantQuery, GrantSetup, Request};
 
-use super::status::{Refusal, Status, number};
+use super::status::{Refusal, number};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
@@ -19,7 +20,10 @@ use crate::table::low;
 pub(super) fn query_size(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::QuerySize = cx.read(at)?;
     let reply = cx.reserve(at)?;
-    let status = target(cx, argument.dom, "to look at a grant table").map(|target| {
+    let status = target(cx, argument.dom, |caller, owner| {
+        GrantQuery { caller, owner }.into()
+    })
+    .map(|target| {
         let table = target.grants.lock();
         argument.nr_frames = table.size();
         argument.max_nr_frames = table.limit();
@@ -45,7 +49,15 @@ pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
         }
     };
     let reply = cx.reserve::<i16>(at.checked_add(status_at as u64).ok_or(Errno::FAULT)?)?;
-    let status = target(cx, domain, "to set up a grant table").and_then(|target| {
+    let setup = |caller, owner| {
+        GrantSetup {
+            caller,
+            owner,
+            frames: count,
+        }
+        .into()
+    };
+    let status = target(cx, domain, setup).and_then(|target| {
         target.grants.lock().grow(count)?;
         (0..count).try_for_each(|index| {
             // One by one: guest memory is never touched with the lock held.
@@ -91,7 +103,10 @@ pub(super) fn set_version(cx: &Context<'_>, at: u64) -> Served {
 pub(super) fn get_version(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::GetVersion = cx.read(at)?;
     let target = cx.domain(argument.dom)?;
-    cx.authorise_control(target.id, Act::GrantTable, "to look at a grant table")?;
+    cx.authorise(GrantQuery {
+        caller: cx.caller.id,
+        owner: target.id,
+    })?;
     argument.version = target.grants.lock().version().raw();
     cx.write(at, &argument)?;
     Ok(Answer::OK)
@@ -111,10 +126,13 @@ pub(super) fn swap(cx: &Context<'_>, at: u64) -> Result<u64, Errno> {
     Ok(size_of::<abi::SwapGrantRef>() as u64)
 }
 
-fn target(cx: &Context<'_>, domain: u16, question: &str) -> Result<alloc::sync::Arc<Domain>, Refusal> {
+/// The domain whose table it is, if the policy allows what the caller asks for: a request of caller and owner.
+fn target(
+    cx: &Context<'_>,
+    domain: u16,
+    request: impl FnOnce(DomainId, DomainId) -> Request,
+) -> Result<Arc<Domain>, Refusal> {
     let target = cx.domain(domain).map_err(|_| Refusal::NO_DOMAIN)?;
-    let allowed: Status = cx
-        .authorise_control(target.id, Act::GrantTable, question)
-        .map_err(|_| Refusal::NOT_PERMITTED);
-    allowed.map(|()| target)
+    cx.authorise(request(cx.caller.id, target.id))?;
+    Ok(target)
 }

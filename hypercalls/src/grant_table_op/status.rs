@@ -5,6 +5,7 @@ use xenvisor_core::grant::copy::{CopyError, NoFrame};
 use xenvisor_core::grant::map::{MapError, UnmapError};
 use xenvisor_core::grant::pin::PinError;
 use xenvisor_core::grant::table::{GrowError, SwapError};
+use xenvisor_core::policy::Denied;
 
 /// One of Xen's `GNTST_*` that is not `okay`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +42,12 @@ pub(super) const fn number(status: Status) -> i16 {
     match status {
         Ok(()) => abi::GNTST_okay,
         Err(refusal) => refusal.0,
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(_: Denied) -> Self {
+        Self::NOT_PERMITTED
     }
 }
 

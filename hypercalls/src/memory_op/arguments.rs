@@ -83,6 +83,8 @@ pub(super) struct AddToPhysmapBatch {
     pub(super) domain: u16,
     pub(super) space: u16,
     pub(super) size: u16,
+    /// Whose frames they are, where they are another's.
+    pub(super) foreign: u16,
     pub(super) indices: FrameList,
     pub(super) frames: FrameList,
     /// Array of `i32`.
@@ -98,6 +100,7 @@ impl AddToPhysmapBatch {
                     domain: raw.domid,
                     space: raw.space,
                     size: raw.size,
+                    foreign: raw.foreign_domid,
                     indices: FrameList::new(raw.idxs.0, cx.width),
                     frames: FrameList::new(raw.gpfns.0, cx.width),
                     errors: raw.errs.0,
@@ -109,6 +112,7 @@ impl AddToPhysmapBatch {
                     domain: raw.domid,
                     space: raw.space,
                     size: raw.size,
+                    foreign: raw.foreign_domid,
                     indices: FrameList::new(raw.idxs.0.into(), cx.width),
                     frames: FrameList::new(raw.gpfns.0.into(), cx.width),
                     errors: raw.errs.0.into(),

@@ -2,7 +2,7 @@
 
 use xenvisor_core::domain::settings::MapEntry;
 use xenvisor_core::memory::room;
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::MemoryMapSet;
 
 use super::arguments::Map;
 use crate::answer::{Answer, Served};
@@ -49,7 +49,11 @@ pub(super) fn set(cx: &Context<'_>, at: u64) -> Served {
         return Err(Errno::INVALID);
     }
     let target = cx.domain(domain)?;
-    cx.authorise_control(target.id, Act::Memory, "to set its memory map")?;
+    cx.authorise(MemoryMapSet {
+        caller: cx.caller.id,
+        target: target.id,
+        entries: argument.count,
+    })?;
     let count = usize::try_from(argument.count).map_err(|_| Errno::INVALID)?;
     let mut map = room::vec(count).map_err(|_| Errno::NO_MEMORY)?;
     for index in 0..argument.count {

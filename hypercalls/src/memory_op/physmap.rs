@@ -8,7 +8,7 @@ use xenvisor_core::grant::table::TableFrame;
 use xenvisor_core::machine::Call;
 use xenvisor_core::memory::domain_memory::TakeError;
 use xenvisor_core::number::Gfn;
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::{PhysmapAdd, PhysmapForeign, PhysmapRemove};
 
 use super::arguments::{self, AddToPhysmap, AddToPhysmapBatch};
 use super::{again, progress};
@@ -27,7 +27,10 @@ pub(super) fn add(cx: &Context<'_>, call: &Call, at: u64) -> Served {
         return Err(Errno::NO_CALL);
     }
     let target = cx.domain(argument.domain)?;
-    cx.authorise_control(target.id, Act::Memory, "to place frames")?;
+    cx.authorise(PhysmapAdd {
+        caller: cx.caller.id,
+        target: target.id,
+    })?;
     if argument.space != abi::XENMAPSPACE_gmfn_range {
         place(&target, argument.space, argument.index, Gfn::new(argument.frame))?;
         return Ok(Answer::OK);
@@ -56,21 +59,24 @@ pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
         return Err(Errno::NOT_SUPPORTED);
     }
     let target = cx.domain(argument.domain)?;
-    cx.authorise_control(target.id, Act::Memory, "to place frames")?;
+    cx.authorise(PhysmapAdd {
+        caller: cx.caller.id,
+        target: target.id,
+    })?;
     if argument.size < start {
         return Err(Errno::SEQUENCE);
     }
     let end = argument.size.min(start.saturating_add(SLICE));
+    let foreign =
+        (space == abi::XENMAPSPACE_gmfn_foreign).then(|| refuse_foreign(cx, &target, argument.foreign));
     for element in (start..end).map(u64::from) {
         let index = argument.indices.get(cx, element)?;
         let frame = argument.frames.get(cx, element)?;
         let outcome_at = argument.errors.checked_add(element.saturating_mul(4));
         let outcome = cx.reserve::<i32>(outcome_at.ok_or(Errno::FAULT)?)?;
-        let placed = if space == abi::XENMAPSPACE_gmfn_foreign {
-            // Only a hardware domain maps frames of others this way.
-            Err(Errno::NOT_PERMITTED)
-        } else {
-            place(&target, space, index, Gfn::new(frame))
+        let placed = match foreign {
+            Some(refusal) => Err(refusal),
+            None => place(&target, space, index, Gfn::new(frame)),
         };
         outcome.send(&placed.map_or_else(|errno| errno.raw().wrapping_neg(), |()| 0));
     }
@@ -78,6 +84,17 @@ pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
         return Ok(again(call, end.into()));
     }
     Ok(Answer::OK)
+}
+
+/// Why no frame of another domain is placed: the policy does not allow it, or else there is no such mapping here (yet).
+fn refuse_foreign(cx: &Context<'_>, target: &Domain, owner: u16) -> Errno {
+    let request = PhysmapForeign {
+        caller: cx.caller.id,
+        target: target.id,
+        owner: cx.domain_id(owner),
+    };
+    cx.authorise(request)
+        .map_or_else(Errno::from, |()| Errno::NOT_SUPPORTED)
 }
 
 /// Puts what a space holds at an index behind a guest frame.
@@ -113,8 +130,13 @@ pub(super) fn remove(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     }
     let (domain, frame) = arguments::remove_from_physmap(cx, at)?;
     let target = cx.domain(domain)?;
-    cx.authorise_control(target.id, Act::Memory, "to take frames away")?;
-    let removed = target.change(|leaving| target.memory.remove(Gfn::new(frame), leaving));
+    let at = Gfn::new(frame);
+    cx.authorise(PhysmapRemove {
+        caller: cx.caller.id,
+        target: target.id,
+        at,
+    })?;
+    let removed = target.change(|leaving| target.memory.remove(at, leaving));
     removed.map_err(|error| match error {
         TakeError::NotMapped(_) | TakeError::NotOwn(_) | TakeError::Device(_) => Errno::NO_ENTRY,
         TakeError::Map(error) => error.into(),

@@ -8,7 +8,7 @@ use xenvisor_core::domain::Domain;
 use xenvisor_core::machine::Call;
 use xenvisor_core::memory::leaving::Leaving;
 use xenvisor_core::number::{Gfn, Order};
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::{Change, MemoryReserve};
 
 use super::arguments::Reservation;
 use super::{again, progress};
@@ -96,10 +96,18 @@ fn each(
     let Ok(target) = cx.domain(reservation.domain) else {
         return nothing;
     };
-    if cx
-        .authorise_control(target.id, Act::Memory, "to change its reservation")
-        .is_err()
-    {
+    let request = MemoryReserve {
+        caller: cx.caller.id,
+        target: target.id,
+        change: match crate::table::command(call) & super::COMMAND {
+            abi::XENMEM_increase_reservation => Change::Increase,
+            abi::XENMEM_decrease_reservation => Change::Decrease,
+            _ => Change::Populate,
+        },
+        extents: reservation.count,
+        order: reservation.order,
+    };
+    if cx.authorise(request).is_err() {
         return nothing;
     }
     let order = u8::try_from(reservation.order).ok().and_then(Order::new);

@@ -3,7 +3,7 @@
 use xenvisor_abi::memory as abi;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::machine::Call;
-use xenvisor_core::policy::Act;
+use xenvisor_core::policy::MemoryQuery;
 
 use super::progress;
 use crate::answer::{Answer, Served};
@@ -39,6 +39,9 @@ fn of(cx: &Context<'_>, call: &Call, at: u64, what: impl Fn(&Domain) -> u64) -> 
     }
     let argument: abi::Domain = cx.read(at)?;
     let target = cx.domain(argument.domid)?;
-    cx.authorise_control(target.id, Act::MemoryStatus, "to read its reservation")?;
+    cx.authorise(MemoryQuery {
+        caller: cx.caller.id,
+        target: target.id,
+    })?;
     Ok(Answer::Done(what(&target)))
 }

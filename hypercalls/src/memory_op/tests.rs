@@ -9,7 +9,7 @@ use xenvisor_core::domain::settings::MapEntry;
 use xenvisor_core::machine::Width;
 use xenvisor_core::number::{Gfn, Mfn};
 use xenvisor_core::p2m::Kind;
-use xenvisor_core::policy::{Control, Policy, Verdict, XenDefault};
+use xenvisor_core::policy::{Policy, Request, Verdict, XenDefault};
 
 use crate::answer::{Answer, Served};
 use crate::errno::Errno;
@@ -426,7 +426,7 @@ fn a_guest_may_give_itself_another_memory_map() {
 struct NoChanges;
 
 impl Policy for NoChanges {
-    fn control(&self, _: &Control) -> Verdict {
+    fn otherwise(&self, _: &Request) -> Verdict {
         Verdict::Deny("memory is as it was given")
     }
 }
