@@ -67,9 +67,9 @@ fn place(world: &World, n: u16, space: u32, idx: u64, gpfn: u64) {
     world.put(n, AT, &argument);
 }
 
-/// Ports of domain 1 until the next one needs memory of its own: they come in buckets of 128.
+/// Ports of domain 1 until the next one needs memory of its own: they come in buckets of 64.
 fn fill_bucket(world: &World) {
-    for _ in 2..128 {
+    for _ in 2..64 {
         let offer = event::AllocUnbound {
             dom: DOMID_SELF,
             remote_dom: 2,
@@ -78,6 +78,22 @@ fn fill_bucket(world: &World) {
         world.put(1, AT, &offer);
         assert!(event_op(world, event::EVTCHNOP_alloc_unbound));
     }
+}
+
+/// The port that [`bind`] opens: the first is the console's.
+const BOUND: u32 = 2;
+
+/// Binds a port of domain 1 to the one that domain 2 offers.
+fn bind(world: &World) {
+    let argument = event::BindInterdomain {
+        remote_dom: 2,
+        remote_port: 2,
+        local_port: 0,
+        padding: 0,
+    };
+    world.put(1, AT, &argument);
+    assert!(event_op(world, event::EVTCHNOP_bind_interdomain));
+    assert_eq!(world.get::<event::BindInterdomain>(1, AT).local_port, BOUND);
 }
 
 fn init_control(world: &World) {
@@ -101,7 +117,7 @@ fn reservation(world: &World, frame: u64, order: u32) {
 }
 
 #[rustfmt::skip]
-const OPERATIONS: [Operation; 16] = [
+const OPERATIONS: &[Operation] = &[
     Operation {
         name: "a port is offered", requests: 1, books: false,
         fill: fill_bucket,
@@ -124,6 +140,12 @@ const OPERATIONS: [Operation; 16] = [
         act: |world| event_op(world, event::EVTCHNOP_bind_virq),
     },
     Operation {
+        name: "a physical interrupt is bound", requests: 1, books: false,
+        fill: fill_bucket,
+        prepare: |world| world.put(1, AT, &event::BindPirq { pirq: 20, flags: 0, port: 0 }),
+        act: |world| event_op(world, event::EVTCHNOP_bind_pirq),
+    },
+    Operation {
         name: "an interrupt between processors is bound", requests: 1, books: false,
         fill: fill_bucket,
         prepare: |world| world.put(1, AT, &event::BindIpi { vcpu: 0, port: 0 }),
@@ -143,6 +165,59 @@ const OPERATIONS: [Operation; 16] = [
         },
         prepare: |world| world.put(1, AT, &event::ExpandArray { array_gfn: FREE + 1 }),
         act: |world| event_op(world, event::EVTCHNOP_expand_array),
+    },
+    Operation {
+        name: "a port is closed", requests: 0, books: false,
+        fill: bind,
+        prepare: |world| world.put(1, AT, &event::Close { port: BOUND }),
+        act: |world| event_op(world, event::EVTCHNOP_close),
+    },
+    Operation {
+        name: "an event is sent", requests: 0, books: false,
+        fill: bind,
+        prepare: |world| world.put(1, AT, &event::Send { port: BOUND }),
+        act: |world| event_op(world, event::EVTCHNOP_send),
+    },
+    Operation {
+        name: "a port is looked at", requests: 0, books: false,
+        fill: bind,
+        prepare: |world| {
+            let argument = event::Status { dom: DOMID_SELF, port: BOUND, ..Default::default() };
+            world.put(1, AT, &argument);
+        },
+        act: |world| event_op(world, event::EVTCHNOP_status),
+    },
+    Operation {
+        name: "a port is given to a vcpu", requests: 0, books: false,
+        fill: bind,
+        prepare: |world| world.put(1, AT, &event::BindVcpu { port: BOUND, vcpu: 0 }),
+        act: |world| event_op(world, event::EVTCHNOP_bind_vcpu),
+    },
+    Operation {
+        name: "a port is unmasked", requests: 0, books: false,
+        fill: bind,
+        prepare: |world| world.put(1, AT, &event::Unmask { port: BOUND }),
+        act: |world| event_op(world, event::EVTCHNOP_unmask),
+    },
+    Operation {
+        name: "a port is made urgent", requests: 0, books: false,
+        fill: |world| {
+            init_control(world);
+            assert!(event_op(world, event::EVTCHNOP_init_control));
+            bind(world);
+        },
+        prepare: |world| world.put(1, AT, &event::SetPriority { port: BOUND, priority: 0 }),
+        act: |world| event_op(world, event::EVTCHNOP_set_priority),
+    },
+    Operation {
+        name: "all ports are closed, and events are told by bits again", requests: 0, books: false,
+        fill: |world| {
+            init_control(world);
+            assert!(event_op(world, event::EVTCHNOP_init_control));
+            bind(world);
+        },
+        prepare: |world| world.put(1, AT, &event::Reset { dom: DOMID_SELF }),
+        act: |world| event_op(world, event::EVTCHNOP_reset),
     },
     Operation {
         name: "the shared page is placed where memory was", requests: 0, books: false,
@@ -255,7 +330,7 @@ fn world() -> World {
 
 #[test]
 fn whichever_request_of_a_hypercall_is_refused_nothing_differs() {
-    for operation in &OPERATIONS {
+    for operation in OPERATIONS {
         let mut granted = 0;
         loop {
             let world = world();
@@ -335,7 +410,7 @@ fn whichever_request_of_a_domains_creation_is_refused_nothing_is_left_of_it() {
 
 #[test]
 fn everything_a_domain_had_comes_back_whatever_it_did() {
-    for operation in &OPERATIONS {
+    for operation in OPERATIONS {
         let world = world();
         (operation.fill)(&world);
         (operation.prepare)(&world);

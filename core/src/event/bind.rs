@@ -4,70 +4,103 @@ use crate::lock::lock_pair;
 use crate::number::{Port, VcpuId};
 
 use super::channel::Binding;
-use super::ports::{Attempt, NoPort, with_room};
+use super::ports::{Attempt, NoPort, Ports, with_room};
 use super::upcall::Endpoint;
 
 /// Why two ports could not be bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BindInterdomainError {
-    /// The remote port does not wait for this domain.
-    NotOffered(Port),
+pub enum BindInterdomainError<X> {
     /// There is no local port.
     NoPort(NoPort),
+    /// The remote port does not wait for this domain.
+    NotOffered(Port),
+    /// They may not be bound.
+    Refused(X),
 }
 
-impl From<NoPort> for BindInterdomainError {
+impl<X> From<NoPort> for BindInterdomainError<X> {
     fn from(no: NoPort) -> Self {
         Self::NoPort(no)
     }
 }
 
 /// Binds a new port to a remote port that waits for this domain (which may be the same domain). The new port is
-/// pending at once: the remote may have sent before anybody was there.
+/// pending at once: the remote may have sent before anybody was there. `allow` may refuse it, and is asked without any
+/// lock, once everything else is as it should be.
 ///
 /// # Errors
-/// As listed; then nothing has changed.
-pub fn bind_interdomain<E: Endpoint>(
+/// As listed, the first that applies; then nothing has changed.
+pub fn bind_interdomain<E: Endpoint, X>(
     end: &E,
     remote: &E,
     remote_port: Port,
-) -> Result<Port, BindInterdomainError> {
+    allow: impl FnOnce() -> Result<(), X>,
+) -> Result<Port, BindInterdomainError<X>> {
     let (here, there) = (end.id(), remote.id());
-    let offered = Binding::Unbound { remote: here };
     let to_remote = Binding::Interdomain {
         remote: there,
         port: remote_port,
     };
     let to_local = |port| Binding::Interdomain { remote: here, port };
-    let refused = || Attempt::Refused(BindInterdomainError::NotOffered(remote_port));
-    let first = VcpuId::new(0);
+    with_room(end, || with_both(end, remote, |both| both.ends(remote_port)))?;
+    allow().map_err(BindInterdomainError::Refused)?;
     with_room(end, || {
-        match lock_pair((&here, end.ports()), (&there, remote.ports())) {
-            None => {
-                let mut ports = end.ports().lock();
-                if ports.binding(remote_port) != offered {
-                    return Err(refused());
-                }
-                let port = ports.take(end, to_remote, first)?;
-                if let Some(other) = ports.open_mut(remote_port) {
-                    other.binding = to_local(port);
-                }
-                ports.set_pending(end, port);
-                Ok(port)
+        with_both(end, remote, |both| {
+            // What was seen before may have changed: only what is seen now counts.
+            let port = both.ends(remote_port)?;
+            both.ports.occupy(port, to_remote, VcpuId::new(0));
+            if let Some(other) = both.remote().open_mut(remote_port) {
+                other.binding = to_local(port);
             }
-            Some((mut ports, mut remote_ports)) => {
-                if remote_ports.binding(remote_port) != offered {
-                    return Err(refused());
-                }
-                let port = ports.take(end, to_remote, first)?;
-                if let Some(other) = remote_ports.open_mut(remote_port) {
-                    other.binding = to_local(port);
-                }
-                ports.set_pending(end, port);
-                Ok(port)
-            }
-        }
+            both.ports.set_pending(end, port);
+            Ok(port)
+        })
     })
+}
+
+/// The ports of two domains that are to be bound, locked together.
+struct Both<'a, E> {
+    end: &'a E,
+    ports: &'a mut Ports,
+    /// The other domain's; `None` when it is the same domain.
+    remote: Option<&'a mut Ports>,
+}
+
+impl<E: Endpoint> Both<'_, E> {
+    fn remote(&mut self) -> &mut Ports {
+        match &mut self.remote {
+            Some(remote) => remote,
+            None => self.ports,
+        }
+    }
+
+    /// The local port to bind to a remote one that waits for this domain.
+    fn ends<X>(&mut self, remote_port: Port) -> Result<Port, Attempt<BindInterdomainError<X>>> {
+        let port = self.ports.lowest_free(self.end)?;
+        let offered = Binding::Unbound {
+            remote: self.end.id(),
+        };
+        if self.remote().binding(remote_port) == offered {
+            Ok(port)
+        } else {
+            Err(Attempt::Refused(BindInterdomainError::NotOffered(remote_port)))
+        }
+    }
+}
+
+fn with_both<E: Endpoint, R>(end: &E, remote: &E, act: impl FnOnce(&mut Both<'_, E>) -> R) -> R {
+    match lock_pair((&end.id(), end.ports()), (&remote.id(), remote.ports())) {
+        Some((mut ports, mut remote)) => act(&mut Both {
+            end,
+            ports: &mut ports,
+            remote: Some(&mut remote),
+        }),
+        None => act(&mut Both {
+            end,
+            ports: &mut end.ports().lock(),
+            remote: None,
+        }),
+    }
 }
 
 /// Why a port for the domain's own use could not be had.

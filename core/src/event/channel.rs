@@ -5,7 +5,7 @@
 //!   Free ─────────────────────> Unbound ────────────────────────> Interdomain
 //!     │                            ^                                  │  ^
 //!     │ bind_virq, bind_ipi, ...   └──────── the remote closes ───────┘  │
-//!     ├─────> Virq, Ipi, Service         bind_interdomain                │
+//!     ├─> Virq, Pirq, Ipi, Service        bind_interdomain                │
 //!     └──────────────────────────────────────────────────────────────────┘
 //!   every open port: close ─> Free
 //! ```
@@ -15,6 +15,7 @@
 use crate::number::{DomainId, Port, VcpuId};
 use crate::service::ServiceId;
 
+use super::pirq::Pirq;
 use super::virq::Virq;
 
 /// What a port is bound to.
@@ -39,6 +40,8 @@ pub enum Binding {
     },
     /// A virtual interrupt makes it pending.
     Virq(Virq),
+    /// A physical interrupt would make it pending, if the domain had a device that raises one.
+    Pirq(Pirq),
     /// The domain itself makes it pending.
     Ipi,
     /// The other end is a service inside the hypervisor.

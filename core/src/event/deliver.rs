@@ -36,7 +36,7 @@ pub enum Sent {
 /// Why something could not be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendError<X> {
-    /// One cannot send on this port: it is not open, or bound to a virtual interrupt.
+    /// One cannot send on this port: it is not open, or bound to an interrupt.
     NotSendable(Port),
     /// It may not be sent.
     Refused(X),
@@ -60,7 +60,9 @@ pub fn send<E: Endpoint, X>(
         }
         Binding::Unbound { .. } => return Ok(Sent::Nowhere),
         Binding::Service { service, .. } => return Ok(Sent::ToService(service)),
-        Binding::Free | Binding::Reserved | Binding::Virq(_) => return Err(SendError::NotSendable(port)),
+        Binding::Free | Binding::Reserved | Binding::Virq(_) | Binding::Pirq(_) => {
+            return Err(SendError::NotSendable(port));
+        }
         Binding::Interdomain { remote, port } => (remote, port),
     };
     drop(ports);

@@ -12,6 +12,7 @@ mod channel;
 mod close;
 mod deliver;
 mod fifo;
+mod pirq;
 mod poll;
 mod ports;
 mod setup;
@@ -28,6 +29,7 @@ pub use bind::{BindInterdomainError, BindIpiError, BindVcpuError, bind_interdoma
 pub use channel::{Binding, Priority};
 pub use close::{NotOpen, Progress, ResetError, Turn, close, close_some, reset};
 pub use deliver::{NoSuchPort, SendError, Sent, raise, send, unmask};
+pub use pirq::{BindPirqError, Pirq, bind_pirq};
 pub use poll::{PollStart, start_poll, stop_poll};
 pub use ports::{DEFAULT_LIMIT, NoPort, Ports, allocate_service, allocate_unbound};
 pub use setup::{

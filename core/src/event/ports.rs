@@ -19,6 +19,7 @@ use crate::service::ServiceId;
 
 use super::channel::{Binding, Channel};
 use super::fifo::Fifo;
+use super::pirq::Pirqs;
 use super::poll::Poll;
 use super::table::{Bucket, Table};
 use super::two_level;
@@ -48,14 +49,16 @@ pub(super) struct VcpuPorts {
 pub struct Ports {
     pub(super) table: Table,
     pub(super) vcpus: Vec<VcpuPorts>,
+    /// The ports of physical interrupts.
+    pub(super) pirqs: Pirqs,
     pub(super) layout: Layout,
     /// How many vcpus poll now.
     pub(super) polling: u32,
     /// How far a reset has come; the port it goes on with. 0 when there is none.
     pub(super) resetting: u32,
     limit: u32,
-    /// Every port below is open (or port 0).
-    lowest_free: u32,
+    /// Every port below is open (or port 0): where to look for one that is free.
+    look_from: u32,
     open: u32,
     dying: bool,
 }
@@ -109,11 +112,12 @@ impl Ports {
                     virqs: [None; Virq::COUNT],
                     poll: Poll::No,
                 })?,
+                pirqs: Pirqs::default(),
                 layout: Layout::TwoLevel,
                 polling: 0,
                 resetting: 0,
                 limit,
-                lowest_free: 1,
+                look_from: 1,
                 open: 0,
                 dying: false,
             },
@@ -178,41 +182,28 @@ impl Ports {
         }
     }
 
-    /// Opens the lowest free port. One that the guest has yet to take off a FIFO queue is not free: a new event on it
-    /// could not be told from an old one.
-    pub(super) fn take<X: From<NoPort>>(
-        &mut self,
-        upcalls: &dyn Upcalls,
-        binding: Binding,
-        vcpu: VcpuId,
-    ) -> Result<Port, Attempt<X>> {
+    /// The lowest free port. One that the guest has yet to take off a FIFO queue is not free: a new event on it could
+    /// not be told from an old one.
+    pub(super) fn lowest_free<X: From<NoPort>>(&mut self, upcalls: &dyn Upcalls) -> Result<Port, Attempt<X>> {
         if self.dying {
             return Err(X::from(NoPort::Dying).into());
         }
         let most = self.most(upcalls.width());
         let mut all_open_so_far = true;
-        for raw in self.lowest_free..most.min(self.table.valid()) {
+        for raw in self.look_from..most.min(self.table.valid()) {
             let port = Port::new(raw);
             let busy = match &self.layout {
                 Layout::TwoLevel => false,
                 Layout::Fifo(fifo) => fifo.is_busy(upcalls, port),
             };
-            let Some(channel) = self.table.get_mut(port) else {
-                break;
-            };
-            let free = channel.binding == Binding::Free;
+            let free = self.binding(port) == Binding::Free;
             if free && !busy {
-                channel.open(binding, vcpu);
-                self.open += 1;
-                if all_open_so_far {
-                    self.lowest_free = raw + 1;
-                }
                 return Ok(port);
             }
             if free {
                 all_open_so_far = false;
             } else if all_open_so_far {
-                self.lowest_free = raw + 1;
+                self.look_from = raw + 1;
             }
         }
         if self.table.valid() < most {
@@ -222,7 +213,31 @@ impl Ports {
         }
     }
 
-    /// Closes an open port. Its events are forgotten, the binding of its virtual interrupt too.
+    /// Opens a free port.
+    pub(super) fn occupy(&mut self, port: Port, binding: Binding, vcpu: VcpuId) {
+        let Some(channel) = self.table.get_mut(port) else {
+            return;
+        };
+        channel.open(binding, vcpu);
+        self.open += 1;
+        if self.look_from == port.raw() {
+            self.look_from += 1;
+        }
+    }
+
+    /// Opens the lowest free port.
+    pub(super) fn take<X: From<NoPort>>(
+        &mut self,
+        upcalls: &dyn Upcalls,
+        binding: Binding,
+        vcpu: VcpuId,
+    ) -> Result<Port, Attempt<X>> {
+        let port = self.lowest_free(upcalls)?;
+        self.occupy(port, binding, vcpu);
+        Ok(port)
+    }
+
+    /// Closes an open port. Its events are forgotten, the binding of its interrupt too.
     pub(super) fn give_back(&mut self, upcalls: &dyn Upcalls, port: Port) {
         self.clear_pending(upcalls, port);
         let Some(channel) = self.open_mut(port) else {
@@ -231,9 +246,11 @@ impl Ports {
         let (was, vcpu) = (channel.binding, channel.queue.vcpu);
         channel.open(Binding::Free, VcpuId::new(0));
         self.open = self.open.saturating_sub(1);
-        self.lowest_free = self.lowest_free.min(port.raw());
-        if let Binding::Virq(virq) = was {
-            self.set_virq_port(virq, vcpu, None);
+        self.look_from = self.look_from.min(port.raw());
+        match was {
+            Binding::Virq(virq) => self.set_virq_port(virq, vcpu, None),
+            Binding::Pirq(pirq) => self.pirqs.set(pirq, None),
+            _ => {}
         }
     }
 }
@@ -250,11 +267,8 @@ pub(super) fn with_room<E: Endpoint, R, X: From<NoPort>>(
             Ok(result) => return Ok(result),
             Err(Attempt::Refused(why)) => return Err(why),
             Err(Attempt::NeedsRoom) => {
-                let mut bucket = Bucket::new().map_err(|full| X::from(NoPort::from(full)))?;
+                let bucket = Bucket::new().map_err(|full| X::from(NoPort::from(full)))?;
                 let mut ports = end.ports().lock();
-                if ports.table.valid() == 0 {
-                    bucket.reserve_first();
-                }
                 let unused = ports.table.grow(bucket);
                 // The heap is not touched with the lock held, not even to free.
                 drop(ports);

@@ -1,7 +1,7 @@
 //! The channels of a domain by port number, in buckets, so that no channel ever moves and growing copies nothing.
 //!
-//! Invariant: ports below [`Table::valid`] exist, and that number never falls: a port that was valid once stays so for
-//! the life of the domain, whatever is closed or reset.
+//! Invariant: ports below [`Table::valid`] exist, port 0 among them from the beginning, and that number never falls: a
+//! port that was valid once stays so for the life of the domain, whatever is closed or reset.
 
 use alloc::vec::Vec;
 
@@ -10,8 +10,8 @@ use crate::number::Port;
 
 use super::channel::{Binding, Channel};
 
-/// Ports in a bucket.
-pub(super) const BUCKET: u32 = 128;
+/// Ports in a bucket, as many as in one of Xen's: which closed ports may be asked about shows it to guests.
+pub(super) const BUCKET: u32 = 64;
 
 /// Room for [`BUCKET`] more ports, made without any lock held.
 pub(super) struct Bucket(Vec<Channel>);
@@ -19,13 +19,6 @@ pub(super) struct Bucket(Vec<Channel>);
 impl Bucket {
     pub(super) fn new() -> Result<Self, OutOfMemory> {
         room::filled(BUCKET as usize, Channel::default).map(Self)
-    }
-
-    /// Makes its first port one that is never free: port 0, in the first bucket of a table.
-    pub(super) fn reserve_first(&mut self) {
-        if let Some(channel) = self.0.first_mut() {
-            channel.binding = Binding::Reserved;
-        }
     }
 }
 
@@ -36,13 +29,16 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// An empty table that will never hold more than `ports` ports, rounded up to whole buckets.
+    /// A table of one bucket that will never hold more than `ports` ports, rounded up to whole buckets.
     pub(super) fn new(ports: u32) -> Result<Self, OutOfMemory> {
-        let most = ports.div_ceil(BUCKET) as usize;
-        Ok(Self {
-            buckets: room::vec(most)?,
-            most,
-        })
+        let most = ports.div_ceil(BUCKET).max(1) as usize;
+        let mut buckets = room::vec(most)?;
+        let mut first = Bucket::new()?;
+        if let Some(channel) = first.0.first_mut() {
+            channel.binding = Binding::Reserved;
+        }
+        buckets.push(first);
+        Ok(Self { buckets, most })
     }
 
     /// How many ports are valid.
@@ -78,8 +74,10 @@ mod tests {
     #[test]
     fn a_table_grows_by_buckets_up_to_its_limit() {
         let mut table = Table::new(BUCKET + 1).unwrap();
-        assert!(table.get(Port::new(0)).is_none());
-        assert!(table.grow(Bucket::new().unwrap()).is_ok());
+        assert_eq!(
+            table.get(Port::new(0)).map(|channel| channel.binding),
+            Some(Binding::Reserved)
+        );
         assert!(table.get(Port::new(BUCKET - 1)).is_some() && table.get(Port::new(BUCKET)).is_none());
         assert!(table.grow(Bucket::new().unwrap()).is_ok());
         assert!(table.grow(Bucket::new().unwrap()).is_err());

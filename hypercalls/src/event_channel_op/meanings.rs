@@ -1,8 +1,8 @@
 //! Why an operation on ports was refused, as Xen says it.
 
 use xenvisor_core::event::{
-    BindInterdomainError, BindIpiError, BindVcpuError, BindVirqError, ExpandArrayError, InitControlError,
-    NoPort, NoSuchPort, NotOpen, ResetError, SetPriorityError,
+    BindInterdomainError, BindIpiError, BindPirqError, BindVcpuError, BindVirqError, ExpandArrayError,
+    InitControlError, NoPort, NoSuchPort, NotOpen, ResetError, SetPriorityError,
 };
 use xenvisor_core::memory::guest_page::NotOwnRam;
 
@@ -18,11 +18,12 @@ impl From<NoPort> for Errno {
     }
 }
 
-impl From<BindInterdomainError> for Errno {
-    fn from(error: BindInterdomainError) -> Self {
+impl From<BindInterdomainError<Self>> for Errno {
+    fn from(error: BindInterdomainError<Self>) -> Self {
         match error {
-            BindInterdomainError::NotOffered(_) => Self::INVALID,
             BindInterdomainError::NoPort(no) => no.into(),
+            BindInterdomainError::NotOffered(_) => Self::INVALID,
+            BindInterdomainError::Refused(errno) => errno,
         }
     }
 }
@@ -34,6 +35,16 @@ impl From<BindVirqError> for Errno {
             BindVirqError::NoSuchVcpu(_) => Self::NO_ENTRY,
             BindVirqError::AlreadyBound(_) => Self::EXISTS,
             BindVirqError::NoPort(no) => no.into(),
+        }
+    }
+}
+
+impl From<BindPirqError> for Errno {
+    fn from(error: BindPirqError) -> Self {
+        match error {
+            BindPirqError::NoSuchPirq(_) => Self::INVALID,
+            BindPirqError::AlreadyBound(_) => Self::EXISTS,
+            BindPirqError::NoPort(no) => no.into(),
         }
     }
 }

@@ -7,7 +7,6 @@ use xenvisor_core::policy::{EventAlloc, EventBind};
 
 use crate::answer::{Answer, Served};
 use crate::context::Context;
-use crate::errno::Errno;
 
 /// A port on which a remote domain may bind. `NO_DOMAIN` if its owner does not exist (the remote need not), then
 /// `NOT_PERMITTED`, `NO_SPACE`.
@@ -26,19 +25,20 @@ pub(super) fn alloc_unbound(cx: &Context<'_>, at: u64) -> Served {
     Ok(Answer::OK)
 }
 
-/// A port bound to a remote one, and pending at once. `NO_DOMAIN`; `INVALID` if the remote port does not wait for the
-/// caller.
+/// A port bound to a remote one, and pending at once. `NO_DOMAIN`, then `NO_SPACE`, then `INVALID` if the remote port
+/// does not wait for the caller, then `NOT_PERMITTED`.
 pub(super) fn bind_interdomain(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::BindInterdomain = cx.read(at)?;
     let remote = cx.domain(argument.remote_dom)?;
     let port = Port::new(argument.remote_port);
-    cx.authorise(EventBind {
+    let request = EventBind {
         caller: cx.caller.id,
         remote: remote.id,
         port,
-    })?;
+    };
+    let allow = || cx.authorise(request);
     let reply = cx.reserve(at)?;
-    argument.local_port = event::bind_interdomain(&**cx.caller, &*remote, port)?.raw();
+    argument.local_port = event::bind_interdomain(&**cx.caller, &*remote, port, allow)?.raw();
     reply.send(&argument);
     Ok(Answer::OK)
 }
@@ -63,8 +63,12 @@ pub(super) fn bind_ipi(cx: &Context<'_>, at: u64) -> Served {
     Ok(Answer::OK)
 }
 
-/// A port for a physical interrupt: domains here have none, so every number is beyond the last.
+/// A port for a physical interrupt. `INVALID` if there is none of the number, `EXISTS` if it is bound. Whether it is to
+/// be shared means nothing to a guest with virtual hardware.
 pub(super) fn bind_pirq(cx: &Context<'_>, at: u64) -> Served {
-    let _argument: abi::BindPirq = cx.read(at)?;
-    Err(Errno::INVALID)
+    let mut argument: abi::BindPirq = cx.read(at)?;
+    let reply = cx.reserve(at)?;
+    argument.port = event::bind_pirq(&**cx.caller, argument.pirq)?.raw();
+    reply.send(&argument);
+    Ok(Answer::OK)
 }

@@ -9,8 +9,8 @@ use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
 
-/// Makes the other end of a channel pending; without one, nothing. `INVALID` for a port that is not open or bound to a
-/// virtual interrupt, `NOT_PERMITTED`.
+/// Makes the other end of a channel pending; without one, nothing. `INVALID` for a port that is not open or bound to an
+/// interrupt, `NOT_PERMITTED`.
 pub(super) fn send(cx: &Context<'_>, at: u64) -> Served {
     let argument: abi::Send = cx.read(at)?;
     let port = Port::new(argument.port);

@@ -8,18 +8,18 @@ use xenvisor_core::policy::EventStatus;
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 
-/// The state of a port, of the caller or (where the policy allows) of another. `NO_DOMAIN`, then `NOT_PERMITTED`, then
-/// `INVALID` if there never was such a port.
+/// The state of a port, of the caller or (where the policy allows) of another. `NO_DOMAIN`, then `INVALID` if there never
+/// was such a port, then `NOT_PERMITTED`.
 pub(super) fn status(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::Status = cx.read(at)?;
     let target = cx.domain(argument.dom)?;
     let port = Port::new(argument.port);
+    let status = target.ports.lock().status(port)?;
     cx.authorise(EventStatus {
         caller: cx.caller.id,
         owner: target.id,
         port,
     })?;
-    let status = target.ports.lock().status(port)?;
     answer(&mut argument, &status);
     cx.write(at, &argument)?;
     Ok(Answer::OK)
@@ -51,6 +51,10 @@ fn answer(argument: &mut abi::Status, status: &Status) {
         Binding::Virq(virq) => {
             *first = u32::from(virq.raw());
             abi::EVTCHNSTAT_virq
+        }
+        Binding::Pirq(pirq) => {
+            *first = u32::from(pirq.raw());
+            abi::EVTCHNSTAT_pirq
         }
         Binding::Ipi => abi::EVTCHNSTAT_ipi,
     };

@@ -15,7 +15,7 @@ use xenvisor_core::event::{self, Upcalls};
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::machine::Width;
 use xenvisor_core::number::{DomainId, Port};
-use xenvisor_core::policy::{EventSend, Policy, Verdict, XenDefault};
+use xenvisor_core::policy::{EventBind, EventSend, Policy, Verdict, XenDefault};
 use xenvisor_core::sched::OutOfMemory;
 use xenvisor_core::service::{Service, ServiceId};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -23,6 +23,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::answer::{After, Answer};
 use crate::errno::Errno;
 use crate::testing::{NOWHERE, World};
+
+mod refusals;
 
 /// Where tests put arguments.
 const AT: u64 = 0x3000;
@@ -76,6 +78,19 @@ fn bind_ipi(world: &World, domain: usize, vcpu: u32) -> Result<u32, Errno> {
         abi::BindIpi { vcpu, port: 0 },
     )?
     .port)
+}
+
+fn bind_pirq(world: &World, domain: usize, pirq: u32) -> Result<u32, Errno> {
+    let argument = abi::BindPirq {
+        pirq,
+        flags: 1,
+        port: 0,
+    };
+    Ok(op(world, domain, abi::EVTCHNOP_bind_pirq, argument)?.port)
+}
+
+fn unmask(world: &World, domain: usize, port: u32) -> Result<(), Errno> {
+    op(world, domain, abi::EVTCHNOP_unmask, abi::Unmask { port }).map(|_| ())
 }
 
 fn status(world: &World, domain: usize, of: u16, port: u32) -> Result<abi::Status, Errno> {
@@ -183,11 +198,11 @@ fn both_ends_are_what_status_says() {
         status(&world, 1, DOMID_SELF, ipi).unwrap().status,
         abi::EVTCHNSTAT_ipi
     );
-    for closed in [0, 127] {
+    for closed in [0, 63] {
         let closed = status(&world, 1, DOMID_SELF, closed).unwrap();
         assert_eq!((closed.status, closed.vcpu), (abi::EVTCHNSTAT_closed, 0));
     }
-    assert_eq!(status(&world, 1, DOMID_SELF, 128), Err(Errno::INVALID));
+    assert_eq!(status(&world, 1, DOMID_SELF, 64), Err(Errno::INVALID));
 }
 
 #[test]
@@ -227,35 +242,6 @@ fn a_privileged_domain_opens_ports_for_others() {
 }
 
 #[test]
-fn binding_to_what_is_not_offered_is_refused() {
-    let world = world();
-    let for_itself = alloc_unbound(&world, 1, DOMID_SELF).unwrap();
-    assert_eq!(bind_interdomain(&world, 2, 1, for_itself), Err(Errno::INVALID));
-    assert_eq!(bind_interdomain(&world, 2, 1, 5000), Err(Errno::INVALID));
-    assert_eq!(bind_interdomain(&world, 2, 9, 1), Err(Errno::NO_DOMAIN));
-    assert_eq!(open(&world, 2), 0);
-    assert!(bind_interdomain(&world, 1, DOMID_SELF, for_itself).is_ok());
-}
-
-#[test]
-fn interrupts_are_refused_as_real_xen_refuses_them() {
-    let world = world();
-    assert_eq!(bind_virq(&world, 1, 24, 0), Err(Errno::INVALID));
-    assert_eq!(bind_virq(&world, 1, 3, 1), Err(Errno::INVALID));
-    assert_eq!(bind_virq(&world, 1, 0, 2), Err(Errno::NO_ENTRY));
-    assert!(bind_virq(&world, 1, 0, 1).is_ok());
-    assert_eq!(bind_virq(&world, 1, 0, 1), Err(Errno::EXISTS));
-    assert_eq!(bind_ipi(&world, 1, 2), Err(Errno::NO_ENTRY));
-    let pirq = abi::BindPirq {
-        pirq: 1,
-        flags: 0,
-        port: 0,
-    };
-    assert_eq!(op(&world, 1, abi::EVTCHNOP_bind_pirq, pirq), Err(Errno::INVALID));
-    assert_eq!(open(&world, 1), 1);
-}
-
-#[test]
 fn sends_and_closes_of_what_is_not_open_are_invalid() {
     let world = world();
     let timer = bind_virq(&world, 1, 0, 0).unwrap();
@@ -280,7 +266,7 @@ fn a_port_is_moved_to_a_vcpu_that_exists_if_it_can_be_moved() {
     let alone = alloc_unbound(&world, 1, 2).unwrap();
     assert_eq!(bind_vcpu(&world, 1, alone, 2), Err(Errno::NO_ENTRY));
     assert_eq!(bind_vcpu(&world, 1, ipi, 1), Err(Errno::INVALID));
-    assert_eq!(bind_vcpu(&world, 1, 100, 1), Err(Errno::INVALID));
+    assert_eq!(bind_vcpu(&world, 1, 60, 1), Err(Errno::INVALID));
     assert_eq!(bind_vcpu(&world, 1, alone, 1), Ok(()));
 }
 
@@ -289,8 +275,8 @@ fn unmasking_is_valid_for_every_port_there_ever_was() {
     let world = world();
     let ipi = bind_ipi(&world, 1, 0).unwrap();
     let unmask = |port| op(&world, 1, abi::EVTCHNOP_unmask, abi::Unmask { port }).map(|_| ());
-    assert_eq!((unmask(ipi), unmask(127)), (Ok(()), Ok(())));
-    assert_eq!(unmask(128), Err(Errno::INVALID));
+    assert_eq!((unmask(ipi), unmask(63)), (Ok(()), Ok(())));
+    assert_eq!(unmask(64), Err(Errno::INVALID));
 }
 
 #[test]
@@ -310,7 +296,7 @@ fn the_fifo_way_is_set_up_as_real_xen_lets_guests_do() {
     assert_eq!(expand_array(&world, NOWHERE >> 12), Err(Errno::INVALID));
     assert_eq!(expand_array(&world, 8), Ok(()));
     assert_eq!(set_priority(&world, ipi, 16), Err(Errno::INVALID));
-    assert_eq!(set_priority(&world, 100, 0), Err(Errno::ACCESS));
+    assert_eq!(set_priority(&world, 60, 0), Err(Errno::ACCESS));
     assert_eq!(set_priority(&world, 1000, 0), Err(Errno::INVALID));
     assert_eq!(set_priority(&world, ipi, 3), Ok(()));
     send(&world, 1, ipi).unwrap();
@@ -341,89 +327,6 @@ fn a_reset_goes_on_in_slices_and_ends_in_the_2_level_way() {
         Err(Errno::BUSY),
         "a guest cannot go on with nothing"
     );
-}
-
-#[test]
-fn a_place_that_cannot_be_answered_opens_nothing() {
-    let world = world();
-    for command in [
-        abi::EVTCHNOP_alloc_unbound,
-        abi::EVTCHNOP_bind_interdomain,
-        abi::EVTCHNOP_bind_virq,
-        abi::EVTCHNOP_bind_ipi,
-        abi::EVTCHNOP_init_control,
-        abi::EVTCHNOP_status,
-        abi::EVTCHNOP_send,
-        abi::EVTCHNOP_reset,
-    ] {
-        for at in [NOWHERE, NOWHERE - 1, u64::MAX - 1] {
-            let served = world.call(1, CALL, &[u64::from(command), at]);
-            assert_eq!(served, Err(Errno::FAULT), "command {command} at {at:#x}");
-        }
-    }
-    assert_eq!(open(&world, 1), 0);
-    assert!(!world.domains[0].ports.lock().is_fifo());
-}
-
-#[test]
-fn an_answer_that_could_only_be_read_opens_nothing() {
-    use xenvisor_core::number::{Gfn, Order};
-    use xenvisor_core::p2m::{Rights, Target};
-
-    let world = world();
-    bind_ipi(&world, 1, 0).unwrap();
-    let mut stage = world.domains[0].memory.stage().lock();
-    let page = Gfn::new(AT >> 12);
-    let writable = stage.translate(page).unwrap().target;
-    let target = Target {
-        rights: Rights::Read,
-        ..writable
-    };
-    let _ = stage.map(page, Order::FRAME, target).unwrap();
-    drop(stage);
-    let served = world.call(1, CALL, &[u64::from(abi::EVTCHNOP_bind_ipi), AT]);
-    assert_eq!(served, Err(Errno::FAULT));
-    assert_eq!(open(&world, 1), 1);
-}
-
-#[test]
-fn without_heap_a_call_is_refused_and_changes_nothing_and_later_succeeds() {
-    use xenvisor_core::memory::room::starve;
-
-    let calls: [(u32, [u32; 4]); 5] = [
-        (
-            abi::EVTCHNOP_alloc_unbound,
-            [u32::from(DOMID_SELF) | 2 << 16, 0, 0, 0],
-        ),
-        (abi::EVTCHNOP_bind_interdomain, [2, 1, 0, 0]),
-        (abi::EVTCHNOP_bind_virq, [0, 1, 0, 0]),
-        (abi::EVTCHNOP_bind_ipi, [1, 0, 0, 0]),
-        (abi::EVTCHNOP_init_control, [9, 0, 0, 0]),
-    ];
-    for (command, argument) in calls {
-        let mut refusals = 0;
-        loop {
-            let world = world();
-            assert_eq!(alloc_unbound(&world, 2, 1), Ok(1));
-            world.put(1, AT, &argument);
-            let frames = world.hypervisor.frames.free();
-            starve::after(refusals);
-            let served = world.call(1, CALL, &[u64::from(command), AT]);
-            starve::feed();
-            if served == Ok(Answer::OK) {
-                break;
-            }
-            assert_eq!(served, Err(Errno::NO_MEMORY), "command {command}");
-            assert_eq!(open(&world, 1), 0);
-            assert!(!world.domains[0].ports.lock().is_fifo());
-            let other = status(&world, 2, DOMID_SELF, 1).unwrap();
-            assert_eq!(other.status, abi::EVTCHNSTAT_unbound);
-            assert_eq!(world.hypervisor.frames.free(), frames);
-            assert_eq!(world.get::<[u32; 4]>(1, AT), argument);
-            refusals += 1;
-        }
-        assert!(refusals > 0, "command {command} asked for no heap");
-    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::vec;
 
-use super::world::{World, v};
+use super::world::{World, anybody, v};
 use crate::event::{
     BindInterdomainError, BindIpiError, BindVcpuError, Binding, Endpoint, NoPort, SendError, Sent, Status,
     allocate_service, allocate_unbound, bind_interdomain, bind_ipi, bind_vcpu, bind_virq, raise, send,
@@ -45,13 +45,13 @@ fn only_the_domain_named_may_bind_to_an_unbound_port() {
     let [a, b, c] = [0, 1, 2].map(|n| &*world.domains[n]);
     let offered = allocate_unbound(a, b.id).unwrap();
     let refused = Err(BindInterdomainError::NotOffered(offered));
-    assert_eq!(bind_interdomain(c, a, offered), refused);
-    assert_eq!(bind_interdomain(a, a, offered), refused);
-    assert!(bind_interdomain(b, a, offered).is_ok());
-    assert_eq!(bind_interdomain(b, a, offered), refused, "it is taken");
+    assert_eq!(bind_interdomain(c, a, offered, anybody), refused);
+    assert_eq!(bind_interdomain(a, a, offered, anybody), refused);
+    assert!(bind_interdomain(b, a, offered, anybody).is_ok());
+    assert_eq!(bind_interdomain(b, a, offered, anybody), refused, "it is taken");
     let never = Port::new(9999);
     assert_eq!(
-        bind_interdomain(b, a, never),
+        bind_interdomain(b, a, never, anybody),
         Err(BindInterdomainError::NotOffered(never))
     );
     assert_eq!(c.ports().lock().open(), 0);
@@ -61,7 +61,7 @@ fn only_the_domain_named_may_bind_to_an_unbound_port() {
 fn binding_makes_the_new_port_pending_and_not_the_old_one() {
     let (_world, a, b) = World::pair();
     let offered = allocate_unbound(&*a, b.id).unwrap();
-    let bound = bind_interdomain(&*b, &*a, offered).unwrap();
+    let bound = bind_interdomain(&*b, &*a, offered, anybody).unwrap();
     assert!(b.pending(bound) && !a.pending(offered));
 }
 
@@ -77,7 +77,7 @@ fn both_ends_say_what_they_are_bound_to() {
         })
     };
     assert_eq!(status(&a, offered), on(Binding::Unbound { remote: b.id }, 0));
-    let bound = bind_interdomain(&*b, &*a, offered).unwrap();
+    let bound = bind_interdomain(&*b, &*a, offered, anybody).unwrap();
     bind_vcpu(&*a, offered, v(1)).unwrap();
     let end = |remote, port| Binding::Interdomain { remote, port };
     assert_eq!(status(&a, offered), on(end(b.id, bound), 1));

@@ -1,6 +1,6 @@
 //! Closing one port, resetting all, and the end of a domain.
 
-use super::world::{World, v};
+use super::world::{World, anybody, v};
 use crate::event::{
     Binding, Endpoint, NoPort, NotOpen, Progress, ResetError, Sent, Turn, allocate_unbound, bind_interdomain,
     bind_ipi, bind_virq, close, close_some, reset,
@@ -23,7 +23,7 @@ fn closing_one_end_leaves_the_other_waiting_for_the_same_domain() {
     let (from, to) = world.channel(&a, &b);
     world.close(&a, from).unwrap();
     assert_eq!(world.send(&b, to), Ok(Sent::Nowhere));
-    let again = bind_interdomain(&*a, &*b, to).unwrap();
+    let again = bind_interdomain(&*a, &*b, to, anybody).unwrap();
     assert_eq!(world.send(&b, to), Ok(Sent::Delivered));
     assert!(a.pending(again));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
 use super::guest::{FifoKernel, TwoLevelKernel};
-use super::world::{World, v};
+use super::world::{World, anybody, v};
 use crate::event::{
     Binding, Endpoint, Sent, Virq, allocate_unbound, bind_interdomain, bind_ipi, bind_vcpu, bind_virq,
     raise_virq, set_priority, unmask,
@@ -168,7 +168,7 @@ fn run(seed: u64, fifo: [bool; 3]) -> usize {
                     remote: Model::number(d),
                 };
                 let there = (o, raw);
-                let result = bind_interdomain(domain, &*world.domains[o], port);
+                let result = bind_interdomain(domain, &*world.domains[o], port, anybody);
                 if model.open.get(&there).map(|channel| channel.binding) == Some(offered) {
                     let next = model.next_port(d, fifo[d]);
                     assert_eq!(result, Ok(Port::new(next)), "{context}");

@@ -4,10 +4,11 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use super::world::{World, v};
+use super::world::{World, anybody, v};
+use crate::event::table::BUCKET;
 use crate::event::{
-    BindInterdomainError, BindIpiError, BindVirqError, Endpoint, InitControlError, NoPort, Ports,
-    allocate_unbound, bind_interdomain, bind_ipi, bind_virq, init_control,
+    BindInterdomainError, BindIpiError, BindPirqError, BindVirqError, Endpoint, InitControlError, NoPort,
+    Ports, allocate_unbound, bind_interdomain, bind_ipi, bind_pirq, bind_virq, init_control,
 };
 use crate::machine::Width;
 use crate::memory::room::starve;
@@ -52,26 +53,24 @@ fn pair() -> World {
     World::new(2, 2, Width::Bits64)
 }
 
+/// Two domains whose next port needs heap.
+fn full_buckets() -> World {
+    let world = pair();
+    for domain in &world.domains {
+        for _ in 1..BUCKET {
+            allocate_unbound(&**domain, world.domains[1].id).unwrap();
+        }
+    }
+    world
+}
+
 #[test]
 fn opening_a_port_starves_cleanly() {
     let full = |why: &NoPort| *why == NoPort::OutOfMemory;
     let verb = |world: &World| allocate_unbound(&*world.domains[0], world.domains[1].id);
-    assert_eq!(starved(pair, verb, full), 1);
-    let almost_full = || {
-        let world = pair();
-        for _ in 1..128 {
-            verb(&world).unwrap();
-        }
-        world
-    };
-    assert_eq!(starved(almost_full, verb, full), 1);
-    let room_left = || {
-        let world = pair();
-        verb(&world).unwrap();
-        world
-    };
+    assert_eq!(starved(full_buckets, verb, full), 1);
     assert_eq!(
-        starved(room_left, verb, full),
+        starved(pair, verb, full),
         0,
         "a port within a bucket needs no heap"
     );
@@ -79,25 +78,26 @@ fn opening_a_port_starves_cleanly() {
 
 #[test]
 fn binding_starves_cleanly() {
-    let offered = || {
-        let world = pair();
-        allocate_unbound(&*world.domains[0], world.domains[1].id).unwrap();
-        world
-    };
     let refusals = starved(
-        offered,
-        |world| bind_interdomain(&*world.domains[1], &*world.domains[0], Port::new(1)),
+        full_buckets,
+        |world| bind_interdomain(&*world.domains[1], &*world.domains[0], Port::new(1), anybody),
         |why| *why == BindInterdomainError::NoPort(NoPort::OutOfMemory),
     );
     assert_eq!(refusals, 1);
     let refusals = starved(
-        pair,
+        full_buckets,
+        |world| bind_pirq(&*world.domains[0], 3),
+        |why| *why == BindPirqError::NoPort(NoPort::OutOfMemory),
+    );
+    assert_eq!(refusals, 1);
+    let refusals = starved(
+        full_buckets,
         |world| bind_virq(&*world.domains[0], 0, v(1)),
         |why| *why == BindVirqError::NoPort(NoPort::OutOfMemory),
     );
     assert_eq!(refusals, 1);
     let refusals = starved(
-        pair,
+        full_buckets,
         |world| bind_ipi(&*world.domains[0], v(1)),
         |why| *why == BindIpiError::NoPort(NoPort::OutOfMemory),
     );
@@ -119,7 +119,7 @@ fn turning_to_the_fifo_way_starves_cleanly() {
 
 #[test]
 fn a_new_domain_starves_cleanly() {
-    for granted in 0..2 {
+    for granted in 0..3 {
         starve::after(granted);
         assert!(Ports::new(1024, 4).is_err());
         assert!(starve::feed());

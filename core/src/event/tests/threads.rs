@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use super::guest::TwoLevelKernel;
-use super::world::{World, v};
+use super::world::{World, anybody, v};
 use crate::event::{Binding, Endpoint, Sent, allocate_unbound, bind_interdomain, bind_ipi};
 use crate::number::Port;
 
@@ -35,7 +35,7 @@ fn sends_race_with_closes_and_no_port_of_another_is_ever_touched() {
         }
         let _end = StopAtEnd(&stop);
         for _ in 0..300 {
-            let bound = bind_interdomain(&*b, &*a, offered).unwrap();
+            let bound = bind_interdomain(&*b, &*a, offered, anybody).unwrap();
             while delivered.load(Ordering::Relaxed) == 0 {
                 thread::yield_now();
             }

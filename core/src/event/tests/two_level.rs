@@ -1,7 +1,7 @@
 //! The 2-level way: which bits are set, and when a vcpu is told.
 
 use super::guest::TwoLevelKernel;
-use super::world::{Told, World, v};
+use super::world::{Told, World, anybody, v};
 use crate::event::{Sent, allocate_unbound, bind_ipi, bind_vcpu, is_marked, unmask};
 use crate::event::{Upcalls, bind_interdomain};
 use crate::machine::Width;
@@ -163,7 +163,7 @@ fn the_last_port_is_delivered_inside_the_page() {
     let loops = allocate_unbound(a, a.id).unwrap();
     assert_eq!(loops, last);
     world.close(a, Port::new(1)).unwrap();
-    let one = bind_interdomain(a, a, loops).unwrap();
+    let one = bind_interdomain(a, a, loops, anybody).unwrap();
     world.send(a, one).unwrap();
     assert!(a.pending(last));
     assert_eq!(TwoLevelKernel(a).upcall(v(0)), [one, last]);
