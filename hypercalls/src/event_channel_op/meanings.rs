@@ -5,6 +5,7 @@ use xenvisor_core::event::{
     InitControlError, NoPort, NoSuchPort, NotOpen, ResetError, SetPriorityError,
 };
 use xenvisor_core::memory::guest_page::NotOwnRam;
+use xenvisor_core::policy::Denied;
 
 use crate::errno::Errno;
 
@@ -18,12 +19,12 @@ impl From<NoPort> for Errno {
     }
 }
 
-impl From<BindInterdomainError<Self>> for Errno {
-    fn from(error: BindInterdomainError<Self>) -> Self {
+impl From<BindInterdomainError<Denied>> for Errno {
+    fn from(error: BindInterdomainError<Denied>) -> Self {
         match error {
             BindInterdomainError::NoPort(no) => no.into(),
             BindInterdomainError::NotOffered(_) => Self::INVALID,
-            BindInterdomainError::Refused(errno) => errno,
+            BindInterdomainError::Refused(denied) => denied.into(),
         }
     }
 }
