@@ -36,6 +36,7 @@ pub mod multicall;
 pub mod run;
 pub mod sched_op;
 pub mod set_timer_op;
+pub mod shape;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -1,14 +1,13 @@
 //! Copying between frames, each the caller's own or granted to it.
 
 use alloc::sync::Arc;
-use core::mem::offset_of;
 
 use xenvisor_abi::grant_table as abi;
 use xenvisor_abi::xen::DOMID_SELF;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::grant::copy::{End, copy};
 use xenvisor_core::grant::pin::PinError;
-use xenvisor_core::machine::{Access, Call, Width};
+use xenvisor_core::machine::{Access, Call};
 use xenvisor_core::number::{DomainId, Gfn, GrantRef};
 use xenvisor_core::policy::GrantCopy;
 
@@ -17,16 +16,17 @@ use super::status::{Refusal, Status, number};
 use crate::answer::Served;
 use crate::context::Context;
 use crate::errno::Errno;
+use crate::shape::{bytes_of, field_at};
 use crate::table::low;
 
 /// Serves a slice of copies.
 pub(super) fn serve(cx: &Context<'_>, call: &Call, list: List) -> Served {
     list.serve(call, |at| {
-        let (wanted, status_at, bytes) = decode(cx, at)?;
-        let status_at = at.checked_add(status_at as u64).ok_or(Errno::FAULT)?;
-        let reply = cx.reserve::<i16>(status_at)?;
+        let wanted = decode(cx, at)?;
+        let status_at = at.checked_add(field_at!(cx.width, abi::CopyOp, status));
+        let reply = cx.reserve::<i16>(status_at.ok_or(Errno::FAULT)?)?;
         reply.send(&number(copy_one(cx, &wanted)));
-        Ok(bytes as u64)
+        Ok(bytes_of::<abi::CopyOp>(cx.width))
     })
 }
 
@@ -51,49 +51,22 @@ enum Which {
     Frame(Gfn),
 }
 
-fn decode(cx: &Context<'_>, at: u64) -> Result<(Wanted, usize, usize), Errno> {
-    let place = |is_grant, number: u64, domain, offset| Place {
-        domain,
+fn decode(cx: &Context<'_>, at: u64) -> Result<Wanted, Errno> {
+    let raw: abi::CopyOp = cx.read_shaped(at)?;
+    let flags = abi::CopyFlags::from_bits_retain(raw.flags);
+    let place = |is_grant, from: abi::CopyPointer| Place {
+        domain: from.domid,
         which: if is_grant {
-            Which::Grant(GrantRef::new(low(number)))
+            Which::Grant(GrantRef::new(low(from.u)))
         } else {
-            Which::Frame(Gfn::new(number))
+            Which::Frame(Gfn::new(from.u))
         },
-        offset,
+        offset: from.offset,
     };
-    let source = |flags| abi::CopyFlags::from_bits_retain(flags).contains(abi::CopyFlags::SOURCE_GREF);
-    let destination = |flags| abi::CopyFlags::from_bits_retain(flags).contains(abi::CopyFlags::DEST_GREF);
-    Ok(match cx.width {
-        Width::Bits64 => {
-            let raw: abi::CopyOp = cx.read(at)?;
-            let wanted = Wanted {
-                source: place(
-                    source(raw.flags),
-                    raw.source.u,
-                    raw.source.domid,
-                    raw.source.offset,
-                ),
-                destination: place(
-                    destination(raw.flags),
-                    raw.dest.u,
-                    raw.dest.domid,
-                    raw.dest.offset,
-                ),
-                bytes: raw.len,
-            };
-            (wanted, offset_of!(abi::CopyOp, status), size_of::<abi::CopyOp>())
-        }
-        Width::Bits32 => {
-            let raw: abi::compat::CopyOp = cx.read(at)?;
-            let (from, to) = (raw.source, raw.dest);
-            let wanted = Wanted {
-                source: place(source(raw.flags), from.u.into(), from.domid, from.offset),
-                destination: place(destination(raw.flags), to.u.into(), to.domid, to.offset),
-                bytes: raw.len,
-            };
-            let status_at = offset_of!(abi::compat::CopyOp, status);
-            (wanted, status_at, size_of::<abi::compat::CopyOp>())
-        }
+    Ok(Wanted {
+        source: place(flags.contains(abi::CopyFlags::SOURCE_GREF), raw.source),
+        destination: place(flags.contains(abi::CopyFlags::DEST_GREF), raw.dest),
+        bytes: raw.len,
     })
 }
 

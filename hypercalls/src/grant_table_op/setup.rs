@@ -1,12 +1,10 @@
 //! A table as a whole: its size, its version, its frames.
 
 use alloc::sync::Arc;
-use core::mem::offset_of;
 
 use xenvisor_abi::grant_table as abi;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::grant::entry::Version;
-use xenvisor_core::machine::Width;
 use xenvisor_core::number::{DomainId, Gfn, GrantRef};
 use xenvisor_core::policy::{GrantQuery, GrantSetup, Request};
 
@@ -14,7 +12,7 @@ use super::status::{Refusal, number};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::table::low;
+use crate::shape::field_at;
 
 /// How large a domain's table is, and may become.
 pub(super) fn query_size(cx: &Context<'_>, at: u64) -> Served {
@@ -35,20 +33,11 @@ pub(super) fn query_size(cx: &Context<'_>, at: u64) -> Served {
 
 /// Grows a domain's table and says at which guest frames it sees it; a frame it does not see is all ones.
 pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
-    let (domain, count, list, status_at) = match cx.width {
-        Width::Bits64 => {
-            let argument: abi::SetupTable = cx.read(at)?;
-            let status_at = offset_of!(abi::SetupTable, status);
-            (argument.dom, argument.nr_frames, argument.frame_list.0, status_at)
-        }
-        Width::Bits32 => {
-            let argument: abi::compat::SetupTable = cx.read(at)?;
-            let status_at = offset_of!(abi::compat::SetupTable, status);
-            let list = u64::from(argument.frame_list.0);
-            (argument.dom, argument.nr_frames, list, status_at)
-        }
-    };
-    let reply = cx.reserve::<i16>(at.checked_add(status_at as u64).ok_or(Errno::FAULT)?)?;
+    let argument: abi::SetupTable = cx.read_shaped(at)?;
+    let (domain, count) = (argument.dom, argument.nr_frames);
+    let list = cx.words(argument.frame_list.0);
+    let status_at = at.checked_add(field_at!(cx.width, abi::SetupTable, status));
+    let reply = cx.reserve::<i16>(status_at.ok_or(Errno::FAULT)?)?;
     let setup = |caller, owner| {
         GrantSetup {
             caller,
@@ -62,23 +51,13 @@ pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
         (0..count).try_for_each(|index| {
             // One by one: guest memory is never touched with the lock held.
             let frame = target.grants.lock().seen_at(index);
-            write_frame(cx, list, index, frame).map_err(|_| Refusal::NO_MEMORY_THERE)
+            let frame = frame.map_or(u64::MAX, Gfn::raw);
+            list.put(cx, index.into(), frame)
+                .map_err(|_| Refusal::NO_MEMORY_THERE)
         })
     });
     reply.send(&number(status));
     Ok(Answer::OK)
-}
-
-fn write_frame(cx: &Context<'_>, list: u64, index: u32, frame: Option<Gfn>) -> Result<(), Errno> {
-    let frame = frame.map_or(u64::MAX, Gfn::raw);
-    let place = |bytes: u64| {
-        let offset = u64::from(index).saturating_mul(bytes);
-        list.checked_add(offset).ok_or(Errno::FAULT)
-    };
-    match cx.width {
-        Width::Bits64 => cx.write(place(8)?, &frame),
-        Width::Bits32 => cx.write(place(4)?, &low(frame)),
-    }
 }
 
 /// Chooses the version of the caller's entries. `BUSY` while offers are in use, `INVALID` for a version there is not;
