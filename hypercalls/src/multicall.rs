@@ -3,12 +3,13 @@
 //! Each entry's result is written back before the next one is looked at. The batch is cut into slices, so that a long
 //! one does not keep the processor: what is left is the same call with the list moved on.
 
-use xenvisor_abi::xen::{MulticallEntry, compat};
-use xenvisor_core::machine::{Call, Width};
+use xenvisor_abi::xen::MulticallEntry;
+use xenvisor_core::machine::Call;
 
 use crate::answer::{After, Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
+use crate::shape::{bytes_of, field_at};
 use crate::table::{self, argument, low};
 
 /// Entries in one slice.
@@ -67,42 +68,27 @@ fn with(call: &Call, list: u64, left: u64) -> [u64; 6] {
 
 /// The call an entry holds, where its result goes, and where the next entry is.
 fn entry(cx: &Context<'_>, at: u64) -> Result<(Call, u64, u64), Errno> {
-    let (number, arguments, result, size) = match cx.width {
-        Width::Bits64 => {
-            let entry: MulticallEntry = cx.read(at)?;
-            (entry.op, entry.args, 8, size_of::<MulticallEntry>())
-        }
-        Width::Bits32 => {
-            let entry: compat::MulticallEntry = cx.read(at)?;
-            (
-                u64::from(entry.op),
-                entry.args.map(u64::from),
-                4,
-                size_of::<compat::MulticallEntry>(),
-            )
-        }
-    };
+    let entry: MulticallEntry = cx.read_shaped(at)?;
     let call = Call {
-        number,
-        arguments,
+        number: entry.op,
+        arguments: entry.args,
         width: cx.width,
         privileged: true,
     };
-    let next = at.checked_add(size as u64).ok_or(Errno::FAULT)?;
-    Ok((call, at.checked_add(result).ok_or(Errno::FAULT)?, next))
+    let behind = |bytes| at.checked_add(bytes).ok_or(Errno::FAULT);
+    let next = behind(bytes_of::<MulticallEntry>(cx.width))?;
+    Ok((call, behind(field_at!(cx.width, MulticallEntry, result))?, next))
 }
 
 fn result(cx: &Context<'_>, at: u64, value: u64) -> Result<(), Errno> {
-    match cx.width {
-        Width::Bits64 => cx.write(at, &value),
-        Width::Bits32 => cx.write(at, &low(value)),
-    }
+    cx.words(at).put(cx, 0, value)
 }
 
 /// Writes the arguments with which an entry goes on into the entry itself.
 fn continued(cx: &Context<'_>, at: u64, arguments: &[u64; 6]) -> Result<(), Errno> {
-    match cx.width {
-        Width::Bits64 => cx.write(at.checked_add(16).ok_or(Errno::FAULT)?, arguments),
-        Width::Bits32 => cx.write(at.checked_add(8).ok_or(Errno::FAULT)?, &arguments.map(low)),
-    }
+    let place = at.checked_add(field_at!(cx.width, MulticallEntry, args));
+    let list = cx.words(place.ok_or(Errno::FAULT)?);
+    (0..)
+        .zip(arguments)
+        .try_for_each(|(index, argument)| list.put(cx, index, *argument))
 }

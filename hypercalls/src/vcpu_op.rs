@@ -5,7 +5,7 @@ mod bring_up;
 
 use xenvisor_abi::vcpu as abi;
 use xenvisor_core::clock::Instant;
-use xenvisor_core::machine::{Call, Width};
+use xenvisor_core::machine::Call;
 use xenvisor_core::number::VcpuId;
 use xenvisor_core::vcpu::mail::News;
 use xenvisor_core::vcpu::timers::Timers;
@@ -65,13 +65,8 @@ fn set_singleshot_timer(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     if vcpu.key != cx.vcpu.key {
         return Err(Errno::INVALID);
     }
-    let deadline = match cx.width {
-        Width::Bits64 => cx.read::<abi::SetSingleshotTimer>(at)?.timeout_abs_ns,
-        Width::Bits32 => {
-            let timeout = cx.read::<abi::compat::SetSingleshotTimer>(at)?.timeout_abs_ns;
-            u64::from(timeout.low) | u64::from(timeout.high) << 32
-        }
-    };
+    let argument: abi::SetSingleshotTimer = cx.read_shaped(at)?;
+    let deadline = argument.timeout_abs_ns;
     vcpu.timers.lock().singleshot = Some(Instant::from_ns(deadline));
     Ok(Answer::OK)
 }

@@ -18,7 +18,7 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::lock::{Rank, Ranked};
-use crate::machine::{Ipi, VirtCpu, Width};
+use crate::machine::{Ipi, VirtCpu};
 use crate::memory::guest_page::GuestPage;
 use crate::number::LinearAddr;
 use crate::sched::VcpuKey;
@@ -83,8 +83,8 @@ pub enum Wait {
 /// Where a guest wants to be kept informed, by linear address in its kernel's page tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Areas {
-    /// Run states (`VCPUOP_register_runstate_memory_area`), and the layout of the record.
-    pub runstate: Option<(LinearAddr, Width)>,
+    /// Run states (`VCPUOP_register_runstate_memory_area`).
+    pub runstate: Option<LinearAddr>,
     /// The time, once more (`VCPUOP_register_vcpu_time_memory_area`).
     pub time: Option<LinearAddr>,
 }

@@ -1,14 +1,17 @@
 //! The books of a vcpu, and their copies in guest memory: run states and time.
 
 use xenvisor_abi::vcpu as abi;
-use xenvisor_abi::{CompatU64, vcpu::XEN_RUNSTATE_UPDATE};
+use xenvisor_abi::vcpu::XEN_RUNSTATE_UPDATE;
 use xenvisor_core::clock::Instant;
 use xenvisor_core::domain::Domain;
+use xenvisor_core::event::Upcalls;
 use xenvisor_core::machine::{Access, GuestRam, VirtCpu, Width};
 use xenvisor_core::number::{FRAME_SIZE, GuestAddr, LinearAddr};
 use xenvisor_core::vcpu::runstate::{Runstate, State};
 use xenvisor_core::vcpu::{Vcpu, time};
 use zerocopy::{Immutable, IntoBytes};
+
+use crate::shape::{Shape, field_at};
 
 /// The vcpu changes state.
 pub fn enter(vcpu: &Vcpu, state: State, now: Instant) {
@@ -26,56 +29,32 @@ pub fn runstate_record(account: &Runstate) -> abi::RunstateInfo {
     }
 }
 
-/// An account as 32-bit guests read it.
-#[must_use]
-pub fn runstate_record_32(account: &Runstate) -> abi::compat::RunstateInfo {
-    abi::compat::RunstateInfo {
-        state: account.state.raw().cast_signed(),
-        state_entry_time: split(account.since.as_ns()),
-        time: account.spent_ns.map(split),
-    }
-}
-
-fn split(number: u64) -> CompatU64 {
-    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
-    CompatU64 {
-        low: u32::from_le_bytes([a, b, c, d]),
-        high: u32::from_le_bytes([e, f, g, h]),
-    }
-}
-
-/// Writes the vcpu's account to where the guest wants it. A guest that has unmapped the place does without.
+/// Writes the vcpu's account to where the guest wants it, in the layout that the guest's shared structures have now. A
+/// guest that has unmapped the place does without.
 pub fn publish_runstate(domain: &Domain, vcpu: &Vcpu, cpu: &dyn VirtCpu, now: Instant) {
-    let Some((at, width)) = vcpu.areas.lock().runstate else {
+    let Some(at) = vcpu.areas.lock().runstate else {
         return;
     };
     let account = vcpu.runstate.lock().at(now);
     let marks = domain.settings.lock().runstate_update_flag;
-    match width {
-        Width::Bits64 => {
-            let mut record = runstate_record(&account);
-            if marks {
-                record.state_entry_time |= XEN_RUNSTATE_UPDATE;
-                // Marked before anything else changes, unmarked after everything has: readers in between retry.
-                put(domain, cpu, at, 8, &record.state_entry_time);
-                put(domain, cpu, at, 0, &record);
-                put(domain, cpu, at, 8, &account.since.as_ns());
-            } else {
-                put(domain, cpu, at, 0, &record);
-            }
-        }
-        Width::Bits32 => {
-            let mut record = runstate_record_32(&account);
-            if marks {
-                record.state_entry_time = split(account.since.as_ns() | XEN_RUNSTATE_UPDATE);
-                put(domain, cpu, at, 4, &record.state_entry_time);
-                put(domain, cpu, at, 0, &record);
-                put(domain, cpu, at, 4, &split(account.since.as_ns()));
-            } else {
-                put(domain, cpu, at, 0, &record);
-            }
-        }
+    let record = runstate_record(&account);
+    let since = record.state_entry_time;
+    let since_at = field_at!(domain.width(), abi::RunstateInfo, state_entry_time);
+    let put_record = |record: &abi::RunstateInfo| match domain.width() {
+        Width::Bits64 => put(domain, cpu, at, 0, record),
+        Width::Bits32 => put(domain, cpu, at, 0, &record.narrow()),
+    };
+    if !marks {
+        return put_record(&record);
     }
+    // Marked before anything else changes, unmarked after everything has: readers in between retry.
+    let marked = since | XEN_RUNSTATE_UPDATE;
+    put(domain, cpu, at, since_at, &marked);
+    put_record(&abi::RunstateInfo {
+        state_entry_time: marked,
+        ..record
+    });
+    put(domain, cpu, at, since_at, &since);
 }
 
 /// Writes the time to where the guest wants a second copy of it.

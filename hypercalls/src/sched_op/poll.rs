@@ -3,7 +3,6 @@
 use xenvisor_abi::sched as abi;
 use xenvisor_core::clock::Instant;
 use xenvisor_core::event::{PollStart, start_poll};
-use xenvisor_core::machine::Width;
 use xenvisor_core::number::Port;
 
 use crate::answer::{After, Answer, Served};
@@ -17,18 +16,9 @@ const MOST: usize = 128;
 /// none), or until the vcpu is woken by anything else. `INVALID` for more than 128 ports, or one that never was; returns
 /// at once if one is pending, or an interrupt is.
 pub(super) fn poll(cx: &Context<'_>, at: u64) -> Served {
-    let (list, count, deadline_ns) = match cx.width {
-        Width::Bits64 => {
-            let argument: abi::Poll = cx.read(at)?;
-            (argument.ports.0, argument.nr_ports, argument.timeout)
-        }
-        Width::Bits32 => {
-            let argument: abi::compat::Poll = cx.read(at)?;
-            let timeout = u64::from(argument.timeout.low) | u64::from(argument.timeout.high) << 32;
-            (u64::from(argument.ports.0), argument.nr_ports, timeout)
-        }
-    };
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let argument: abi::Poll = cx.read_shaped(at)?;
+    let (list, deadline_ns) = (argument.ports.0, argument.timeout);
+    let count = usize::try_from(argument.nr_ports).unwrap_or(usize::MAX);
     if count > MOST {
         return Err(Errno::INVALID);
     }

@@ -1,7 +1,6 @@
 //! Where a vcpu keeps its books in guest memory: `vcpu_info`, run states, time.
 
 use xenvisor_abi::vcpu as abi;
-use xenvisor_core::machine::Width;
 use xenvisor_core::memory::guest_page::GuestPage;
 use xenvisor_core::number::{FRAME_SIZE, Gfn, LinearAddr};
 use xenvisor_core::vcpu::{Activity, Vcpu};
@@ -17,32 +16,25 @@ const INFO_BYTES: u64 = 64;
 /// The account of a vcpu as it stands now.
 pub(super) fn get_runstate_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     let account = vcpu.runstate.lock().at(cx.now);
-    match cx.width {
-        Width::Bits64 => cx.write(at, &books::runstate_record(&account))?,
-        Width::Bits32 => cx.write(at, &books::runstate_record_32(&account))?,
-    }
+    cx.write_shaped(at, &books::runstate_record(&account))?;
     Ok(Answer::OK)
 }
 
 /// The guest wants its run states written at a linear address, from now on.
 pub(super) fn register_runstate(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
-    let area = match cx.width {
-        Width::Bits64 => cx.read::<abi::RegisterRunstateMemoryArea>(at)?.addr.0,
-        Width::Bits32 => u64::from(cx.read::<abi::compat::RegisterRunstateMemoryArea>(at)?.addr.low),
-    };
-    vcpu.areas.lock().runstate = (area != 0).then_some((LinearAddr::new(area), cx.width));
-    if area != 0 && vcpu.key == cx.vcpu.key {
-        books::publish_runstate(cx.caller, vcpu, cx.cpu, cx.now);
+    let area = cx.read_shaped::<abi::RegisterRunstateMemoryArea>(at)?.addr.0;
+    vcpu.areas.lock().runstate = (area != 0).then_some(LinearAddr::new(area));
+    if area != 0 {
+        let account = vcpu.runstate.lock().at(cx.now);
+        // In the caller's layout now, in the domain's from then on. A place that is not memory is the guest's affair.
+        let _unwritten = cx.write_shaped(area, &books::runstate_record(&account));
     }
     Ok(Answer::OK)
 }
 
 /// The guest wants its time at a linear address too.
 pub(super) fn register_time(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
-    let area = match cx.width {
-        Width::Bits64 => cx.read::<abi::RegisterTimeMemoryArea>(at)?.addr.0,
-        Width::Bits32 => u64::from(cx.read::<abi::compat::RegisterRunstateMemoryArea>(at)?.addr.low),
-    };
+    let area = cx.read_shaped::<abi::RegisterTimeMemoryArea>(at)?.addr.0;
     vcpu.areas.lock().time = (area != 0).then_some(LinearAddr::new(area));
     if area != 0 && vcpu.key == cx.vcpu.key {
         books::publish_time(cx.caller, vcpu, cx.cpu);
