@@ -39,6 +39,16 @@ impl FlatMemory {
         self.0.get((at.raw() / 8) as usize)
     }
 
+    /// The words that these bytes are, if they are whole words: most accesses by far are to those.
+    fn whole(&self, at: MachineAddr, bytes: usize) -> Option<&[AtomicU64]> {
+        let first = (at.raw() / 8) as usize;
+        if at.raw().is_multiple_of(8) && bytes.is_multiple_of(8) {
+            self.0.get(first..first + bytes / 8)
+        } else {
+            None
+        }
+    }
+
     /// Changes those bits of a word that are set in `mask`.
     fn merge(word: &AtomicU64, mask: u64, bits: u64) {
         let merged = |old: u64| Some(old & !mask | bits & mask);
@@ -62,14 +72,14 @@ impl FlatMemory {
 
 impl MachineMemory for FlatMemory {
     fn read(&self, at: MachineAddr, into: &mut [u8]) {
-        if let (true, Ok(into)) = (at.raw().is_multiple_of(8), <&mut [u8; 8]>::try_from(&mut *into)) {
-            // Most reads by far are of entries of tables.
-            let word = self.word(at).map_or(0, |word| word.load(Ordering::Acquire));
-            *into = word.to_le_bytes();
-            return;
-        }
         if !self.has(at, into.len() as u64) {
             into.fill(0);
+            return;
+        }
+        if let Some(words) = self.whole(at, into.len()) {
+            for (to, word) in into.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+                *to = word.load(Ordering::Acquire).to_le_bytes();
+            }
             return;
         }
         let bytes = into.len() as u64;
@@ -84,6 +94,12 @@ impl MachineMemory for FlatMemory {
 
     fn write(&self, at: MachineAddr, from: &[u8]) {
         if !self.has(at, from.len() as u64) {
+            return;
+        }
+        if let Some(words) = self.whole(at, from.len()) {
+            for (from, word) in from.as_chunks::<8>().0.iter().zip(words) {
+                word.store(u64::from_le_bytes(*from), Ordering::Release);
+            }
             return;
         }
         let mut rest = from;
@@ -140,11 +156,7 @@ impl MachineMemory for FlatMemory {
         if !self.has(at, bytes) {
             return;
         }
-        let whole = (at.raw().div_ceil(8) as usize, ((at.raw() + bytes) / 8) as usize);
-        if let (true, Some(words)) = (
-            at.raw().is_multiple_of(8) && bytes.is_multiple_of(8),
-            self.0.get(whole.0..whole.1),
-        ) {
+        if let Some(words) = self.whole(at, bytes as usize) {
             words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
             return;
         }

@@ -43,9 +43,9 @@ pub const DOMAINS: u16 = 3;
 /// Vcpus of each.
 pub const VCPUS: u32 = 2;
 /// Guest frames of RAM of each, from frame 0 on.
-pub const RAM_FRAMES: u64 = 24;
+pub const RAM_FRAMES: u64 = 32;
 /// Frames each may have.
-pub const LIMIT: u64 = 48;
+pub const LIMIT: u64 = 64;
 /// Where arguments are put: the first guest frame is theirs.
 pub const ARGUMENTS: u64 = 0;
 /// Nothing is here.

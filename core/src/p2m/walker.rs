@@ -150,9 +150,29 @@ impl<F: EntryFormat> P2m<F> {
             .write(Table::at(table.mfn, index), &bits.to_le_bytes());
     }
 
+    /// Calls `each` with the entries of a table from index `first` on, for as long as it says `true`; whether it did to
+    /// the last.
+    fn all_entries(&self, table: Table, first: u64, mut each: impl FnMut(u64, Entry) -> bool) -> bool {
+        // In pieces: most entries of most tables are absent, and a call for each of them adds up.
+        const PIECE: usize = FRAME_BYTES / 16;
+        let mut indices = first..ENTRIES;
+        while !indices.is_empty() {
+            let mut piece = [0; PIECE];
+            let left = usize::try_from(indices.end - indices.start).unwrap_or(0) * 8;
+            let piece = piece.get_mut(..left.min(PIECE)).unwrap_or_default();
+            self.memory.read(Table::at(table.mfn, indices.start), piece);
+            for (word, index) in piece.as_chunks::<8>().0.iter().zip(&mut indices) {
+                if !each(index, self.format.decode(u64::from_le_bytes(*word), table.level)) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
     fn each_leaf(&self, table: Table, from: u64, each: &mut dyn FnMut(Gfn, Leaf) -> bool) -> bool {
         let first = from.saturating_sub(table.base) >> table.level.gfn_shift();
-        (first..ENTRIES).all(|index| match self.entry(table, index) {
+        self.all_entries(table, first, |index, entry| match entry {
             Entry::Absent => true,
             Entry::Table(mfn) => self.each_leaf(table.below(index, mfn), from, each),
             Entry::Leaf(target) => {
@@ -164,11 +184,12 @@ impl<F: EntryFormat> P2m<F> {
 
     fn release_tables(&self, table: Table) {
         if table.level > Level(0) {
-            for index in 0..ENTRIES {
-                if let Entry::Table(mfn) = self.entry(table, index) {
+            self.all_entries(table, 0, |index, entry| {
+                if let Entry::Table(mfn) = entry {
                     self.release_tables(table.below(index, mfn));
                 }
-            }
+                true
+            });
         }
         self.frames.release(table.mfn);
     }
