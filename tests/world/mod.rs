@@ -51,6 +51,11 @@ pub struct World {
 }
 
 impl State {
+    /// All there is to see of one domain.
+    pub fn of(&self, n: u16) -> &[String] {
+        &self.domains[&DomainId::new(n)]
+    }
+
     /// What is in one and not in the other, line by line; empty where they are equal.
     pub fn difference(&self, other: &Self) -> String {
         let mut lines = Vec::new();

@@ -2,9 +2,14 @@
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test may fail loudly; that is what it is for"
 )]
 
+mod any_words;
+mod every_act;
+#[path = "../world/mod.rs"]
 mod world;
 
 use world::{ARGUMENTS, FREE, World, guest, run};
@@ -249,6 +254,7 @@ fn running_guests_are_denied_as_well_and_go_on() {
         (run.log(), run.console())
     };
     let (log, console) = talk(Box::new(|| System::with_policy(NoGrants)));
+    assert!(log.contains("pong was denied to map a grant 1x"), "{log}");
     assert!(
         log.contains("denied: to map a grant: these guests share no memory"),
         "{log}"
