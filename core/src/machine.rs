@@ -284,6 +284,9 @@ pub enum Exit {
     Ipi(Ipi),
     /// The guest ended itself: a triple fault.
     Shutdown,
+    /// The guest has asked for its hypercall page, in code of this width, and has it: from now on that is the layout of
+    /// the structures it shares with the hypervisor. There is nothing to end.
+    HypercallPage(Width),
     /// Something the backend cannot serve. It ends the guest; the code says what it was.
     Unknown {
         /// The hardware's exit code.

@@ -67,6 +67,10 @@ pub fn serve(
             Next::Wait
         }
         Exit::Preempted => Next::Go,
+        Exit::HypercallPage(width) => {
+            domain.latch_width(width);
+            Next::Go
+        }
         Exit::Ipi(ipi) => signal(domain, vcpu, processor, ipi),
         Exit::Shutdown => {
             let reason = domain.settings.lock().params.get(Index::TRIPLE_FAULT_REASON);

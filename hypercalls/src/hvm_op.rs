@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use xenvisor_abi::hvm::hvm_op as abi;
 use xenvisor_core::domain::params::{Index, Rule};
-use xenvisor_core::machine::{Call, Width};
+use xenvisor_core::machine::Call;
 use xenvisor_core::number::{Gfn, VcpuId, Vector};
 use xenvisor_core::p2m::{Flush, Kind};
 use xenvisor_core::policy::{MemoryQuery, ParameterRead, ParameterWrite};
@@ -75,7 +75,9 @@ fn set_callback(cx: &Context<'_>, target: &xenvisor_core::domain::Domain, value:
     // model does not have: such a choice is remembered and means "not told".
     let told = kind == 2 && vector >= FIRST_VECTOR;
     target.set_upcall_vector(told.then(|| Vector::new(vector)));
-    target.set_wide(cx.width == Width::Bits64);
+    if target.id == cx.caller.id {
+        target.latch_width(cx.width);
+    }
     for vcpu in &target.vcpus {
         target.tell(vcpu, News::UPCALL);
     }

@@ -323,7 +323,7 @@ first_guest_end:
                     assert!(cpu.interruptible_and_pending());
                 }
                 Exit::Ipi(_) => {}
-                Exit::Preempted => {}
+                Exit::Preempted | Exit::HypercallPage(_) => {}
                 Exit::Shutdown | Exit::Unknown { .. } => {
                     host.console_write(format!("{:x?}\r\n", cpu.registers()).as_bytes());
                     return;

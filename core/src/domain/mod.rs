@@ -21,7 +21,7 @@ use crate::grant::map::Party;
 use crate::grant::table::GrantTable;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{Rank, Ranked};
-use crate::machine::Machine;
+use crate::machine::{Machine, Width};
 use crate::memory::domain_memory::DomainMemory;
 use crate::memory::guest::GuestMemory;
 use crate::memory::leaving::Leaving;
@@ -32,6 +32,7 @@ use crate::sched::RunQueues;
 use crate::vcpu::Vcpu;
 use crate::vcpu::mail::News;
 use crate::vcpu::runstate::State;
+use crate::vcpu::time;
 use create::SharedInfo;
 use life::{Life, Reason};
 use settings::Settings;
@@ -181,10 +182,22 @@ impl Domain {
         self.wide.load(Ordering::Relaxed)
     }
 
-    /// Latches the layout of shared pages, as Xen does when a guest writes the hypercall page MSR or sets its
-    /// callback: from then on it is that of the code that did so.
-    pub fn set_wide(&self, wide: bool) {
-        self.wide.store(wide, Ordering::Relaxed);
+    /// Latches the layout of shared pages, as Xen does when a guest asks for its hypercall page or sets its callback:
+    /// from then on it is that of the code that did so.
+    ///
+    /// The wall clock is written where that layout has it. All else stays as it is: an event that is pending in the
+    /// other layout is lost, as under Xen, so guests do this before anything else.
+    pub fn latch_width(&self, width: Width) {
+        let wide = width == Width::Bits64;
+        {
+            // No event is delivered half in one layout and half in the other.
+            let _ports = self.ports.lock();
+            self.wide.store(wide, Ordering::Relaxed);
+        }
+        if let Some(page) = self.shared_info.mfn().address() {
+            let memory = self.machine.memory().as_ref();
+            time::write_wall_clock(memory, page, wide, self.machine.wall_clock_at_zero_ns());
+        }
     }
 
     /// The vector for upcalls on vcpus that have none of their own; it bypasses the local APIC.

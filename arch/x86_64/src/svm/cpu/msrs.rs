@@ -61,6 +61,7 @@ impl SvmCpu {
                 if !self.write_hypercall_page(guest, gfn) {
                     return self.refuse(Exception::GP);
                 }
+                served = Served::Exit(Exit::HypercallPage(self.code_width()));
             }
             Ok(Write::Apic(Effect::Send(ipi))) => served = Served::Exit(Exit::Ipi(ipi)),
             Ok(Write::PredictionBarrier) => self.engine.prediction_barrier(),

@@ -30,7 +30,8 @@ fn a_hypercall_page_is_written_only_where_there_is_memory() {
         }
     };
     world.scene(ask(2));
-    assert_eq!(world.cpu.run(&ram, Instant::from_ns(1000)), Exit::Preempted);
+    let asked = world.cpu.run(&ram, Instant::from_ns(1000));
+    assert_eq!(asked, Exit::HypercallPage(Width::Bits32));
     assert_eq!(ram.0.borrow()[0x2000..0x2006], [0xb8, 0, 0, 0, 0, 0x0f]);
     assert_eq!(ram.0.borrow()[0x2007], 0xd9, "VMMCALL");
     assert_eq!(world.rip(), RIP + 2);
@@ -44,6 +45,28 @@ fn a_hypercall_page_is_written_only_where_there_is_memory() {
     });
     assert_eq!(world.cpu.run(&ram, Instant::from_ns(1000)), Exit::Preempted);
     assert_eq!(world.rip(), RIP);
+}
+
+#[test]
+fn who_asks_for_a_hypercall_page_tells_how_wide_its_code_is() {
+    for (long, width) in [(false, Width::Bits32), (true, Width::Bits64)] {
+        let mut world = World::with(Assists {
+            next_rip: true,
+            decode: false,
+        });
+        world.scene(move |block, registers| {
+            if long {
+                go_long(block);
+            }
+            block.control.exit_code = 0x7c;
+            block.control.exit_info_1 = 1;
+            block.control.next_rip = RIP + 2;
+            block.save.rax = 2 << 12;
+            [registers.rcx, registers.rdx] = [0x4000_0000, 0];
+        });
+        assert_eq!(world.run(&[]), Exit::HypercallPage(width));
+        assert_eq!(world.rip(), RIP + 2);
+    }
 }
 
 #[test]
