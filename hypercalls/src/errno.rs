@@ -121,6 +121,7 @@ impl From<VersionError> for Errno {
     fn from(error: VersionError) -> Self {
         match error {
             VersionError::InUse(_) => Self::BUSY,
+            VersionError::NoCounterpart(_) => Self::RANGE,
             VersionError::OutOfFrames => Self::NO_MEMORY,
         }
     }

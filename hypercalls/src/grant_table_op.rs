@@ -26,7 +26,7 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
     let list = List { at: argument(call, 1), count: low(argument(call, 2)) };
     match command(call) {
         abi::GNTTABOP_query_size      => setup::query_size(cx, list.one()?),
-        abi::GNTTABOP_setup_table     => setup::setup_table(cx, list.one()?),
+        abi::GNTTABOP_setup_table     => setup::setup_table(cx, list),
         abi::GNTTABOP_set_version     => setup::set_version(cx, list.some()?),
         abi::GNTTABOP_get_version     => setup::get_version(cx, list.some()?),
         abi::GNTTABOP_swap_grant_ref  => list.serve(call, |at| setup::swap(cx, at)),

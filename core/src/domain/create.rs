@@ -13,7 +13,6 @@ use super::{Domain, Parts};
 use crate::build::{self, BuildError, Layout, Plan, RamFault};
 use crate::event::{DEFAULT_LIMIT, Ports};
 use crate::grant::handles::{self, Handles};
-use crate::grant::map::give_up_all;
 use crate::grant::table::{self, GrantTable};
 use crate::hypervisor::Hypervisor;
 use crate::machine::{GuestRam, VcpuSetup};
@@ -131,7 +130,7 @@ pub fn destroy(hypervisor: &Hypervisor, domain: &Arc<Domain>) {
         .iter()
         .for_each(|vcpu| hypervisor.queues.remove(vcpu.key));
     domain.close_ports(hypervisor);
-    give_up_all(domain.party(), |id| hypervisor.domain(id));
+    domain.give_up_mappings(hypervisor);
     detach(hypervisor, domain, hypervisor.services.len());
     *domain.life.lock() = super::life::Life::Gone;
 }

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::clock::Instant;
 use crate::event::{Ports, Progress, close_some};
 use crate::grant::handles::Handles;
-use crate::grant::map::Party;
+use crate::grant::map::{self, Party};
 use crate::grant::table::GrantTable;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{Rank, Ranked};
@@ -25,7 +25,7 @@ use crate::machine::{Machine, Width};
 use crate::memory::domain_memory::DomainMemory;
 use crate::memory::guest::GuestMemory;
 use crate::memory::leaving::Leaving;
-use crate::number::{DomainId, Port, VcpuId, Vector};
+use crate::number::{DomainId, GrantHandle, Port, VcpuId, Vector};
 use crate::p2m::Flush;
 use crate::policy::Denials;
 use crate::sched::RunQueues;
@@ -42,6 +42,8 @@ pub const SHARED_INFO_VCPUS: u32 = 32;
 
 /// Ports closed in one go.
 const CLOSE_SLICE: u32 = 1024;
+/// Receipts looked at in one go.
+const GIVE_UP_SLICE: u32 = 1024;
 
 /// A guest as the hypervisor knows it.
 pub struct Domain {
@@ -274,6 +276,15 @@ impl Domain {
         self.ports.lock().retire();
         let mut from = Port::new(0);
         while let Progress::Continue(next) = close_some(self, from, CLOSE_SLICE, |id| hypervisor.domain(id)) {
+            from = next;
+        }
+    }
+
+    /// Gives up all that the domain has mapped of others, when no vcpu of it runs any more.
+    pub fn give_up_mappings(&self, hypervisor: &Hypervisor) {
+        let mut from = GrantHandle::new(0);
+        let find = |id| hypervisor.domain(id);
+        while let map::Progress::Continue(next) = map::give_up_some(self.party(), from, GIVE_UP_SLICE, find) {
             from = next;
         }
     }

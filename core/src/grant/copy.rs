@@ -2,11 +2,12 @@
 
 use super::entry::Part;
 use super::map::{Party, Pin};
-use super::pin::{PinError, Purpose, Use};
+use super::pin::{PinError, Pinned, Purpose, Use};
 use crate::machine::{Access, MachineMemory};
 use crate::memory::domain_memory::DomainMemory;
-use crate::memory::frames;
+use crate::memory::frames::{self, Owner};
 use crate::number::{DomainId, FRAME_BYTES, Gfn, GrantRef, MachineAddr, Mfn};
+use crate::p2m::Kind;
 
 /// Bytes copied at a time where the two ends may overlap.
 const PIECE: usize = 256;
@@ -17,25 +18,96 @@ pub struct End<'a> {
     part: Part,
 }
 
+/// Pins are given back in the order of fields: the offer that passes on outlasts the one it passes on.
 enum Held<'a> {
     Own(frames::Pin<'a>),
-    Granted(Pin<'a>),
+    Granted {
+        mfn: Mfn,
+        _pin: Pin<'a>,
+    },
+    PassedOn {
+        mfn: Mfn,
+        _inner: Pin<'a>,
+        _outer: Pin<'a>,
+    },
+}
+
+/// What a granted end of a copy turns out to be.
+pub enum Reached<'a> {
+    /// A frame.
+    End(End<'a>),
+    /// What yet another domain granted.
+    Onward(Onward<'a>),
+}
+
+/// An offer that passes on another, pinned: the other is still to be found.
+pub struct Onward<'a> {
+    pin: Pin<'a>,
+    via: DomainId,
+    reference: GrantRef,
+}
+
+impl<'a> Onward<'a> {
+    /// Who made the grant that is passed on.
+    #[must_use]
+    pub const fn via(&self) -> DomainId {
+        self.via
+    }
+
+    /// Finds the other in the table of `granter`, who is [`Onward::via`].
+    ///
+    /// # Errors
+    /// Why that offer cannot be used. The one that passes it on is given back.
+    pub fn through(self, granter: Party<'a>) -> Result<End<'a>, PinError> {
+        let wanted = Use {
+            reference: self.reference,
+            grantee: self.pin.granter(),
+            access: self.pin.access(),
+            purpose: Purpose::PassOn,
+        };
+        let inner = Pin::take(granter, wanted)?;
+        match inner.pinned {
+            Pinned::Frame { mfn, part } => Ok(End {
+                held: Held::PassedOn {
+                    mfn,
+                    _inner: inner,
+                    _outer: self.pin,
+                },
+                part,
+            }),
+            Pinned::Onward { .. } => Err(PinError::PassedOn(self.reference)),
+        }
+    }
 }
 
 impl<'a> End<'a> {
-    /// A frame of the caller's own.
+    /// A frame that the caller sees at one of its guest frames: its own, one of the hypervisor, or one that it has mapped
+    /// by a grant.
     ///
     /// # Errors
-    /// When there is no RAM that allows the access.
+    /// When there is none that allows the access.
     pub fn own(memory: &'a DomainMemory, frame: Gfn, access: Access) -> Result<Self, NoFrame> {
-        let pin = memory.ram(frame, access).ok_or(NoFrame(frame))?;
+        let none = NoFrame(frame);
+        let stage = memory.stage().lock();
+        let target = stage.translate(frame).ok_or(none)?.target;
+        let owner = match target.kind {
+            Kind::Ram => Owner::Domain(memory.owner()),
+            Kind::Special => Owner::Hypervisor,
+            // Its receipt has a reference for as long as it is mapped: the owner stays the owner.
+            Kind::Grant => memory.frames().usage(target.mfn).ok_or(none)?.0,
+            Kind::Foreign | Kind::Device => return Err(none),
+        };
+        if !target.rights.allow(access) {
+            return Err(none);
+        }
+        let pin = memory.frames().pin(target.mfn, owner).ok_or(none)?;
         Ok(Self {
             held: Held::Own(pin),
             part: Part::WHOLE,
         })
     }
 
-    /// A frame that `granter` offers to `grantee`.
+    /// What `granter` offers to `grantee`.
     ///
     /// # Errors
     /// Why the offer cannot be used.
@@ -44,7 +116,7 @@ impl<'a> End<'a> {
         reference: GrantRef,
         grantee: DomainId,
         access: Access,
-    ) -> Result<Self, PinError> {
+    ) -> Result<Reached<'a>, PinError> {
         let wanted = Use {
             reference,
             grantee,
@@ -52,16 +124,19 @@ impl<'a> End<'a> {
             purpose: Purpose::Copy,
         };
         let pin = Pin::take(granter, wanted)?;
-        Ok(Self {
-            part: pin.pinned.part,
-            held: Held::Granted(pin),
+        Ok(match pin.pinned {
+            Pinned::Frame { mfn, part } => Reached::End(Self {
+                part,
+                held: Held::Granted { mfn, _pin: pin },
+            }),
+            Pinned::Onward { via, reference } => Reached::Onward(Onward { pin, via, reference }),
         })
     }
 
     fn mfn(&self) -> Mfn {
         match &self.held {
             Held::Own(pin) => pin.mfn(),
-            Held::Granted(pin) => pin.pinned.mfn,
+            Held::Granted { mfn, .. } | Held::PassedOn { mfn, .. } => *mfn,
         }
     }
 

@@ -63,8 +63,8 @@ pub enum Offer {
     Nothing,
     /// The use of a frame.
     Access(Access),
-    /// What another domain granted to the granter, to be copied from or to.
-    Transitive {
+    /// What another domain granted to the granter, to be copied from or to (Xen's "transitive").
+    Onward {
         /// Who may use it.
         grantee: DomainId,
         /// Whether it may only be read.
@@ -85,10 +85,10 @@ pub struct Access {
     pub frame: Gfn,
     /// Whether it may only be read.
     pub read_only: bool,
-    /// Which bytes of the frame. Not all means: only for copying.
+    /// Which bytes of the frame.
     pub part: Part,
-    /// Whether mappings shall have a cache type of the granter's choice: no translated grantee can have that.
-    pub uncommon_cache: bool,
+    /// Whether it may only be copied from or to, and not be mapped.
+    pub copy_only: bool,
 }
 
 /// Bytes of a frame.
@@ -125,22 +125,21 @@ pub fn decode(version: Version, words: [u64; 2]) -> Offer {
     let grantee = DomainId::new(u16::from_le_bytes([d0, d1]));
     let marks = abi::EntryFlags::from_bits_retain(flags);
     let read_only = marks.contains(abi::EntryFlags::READONLY);
-    let partial = marks.contains(abi::EntryFlags::SUB_PAGE);
-    let cache = abi::EntryFlags::PWT | abi::EntryFlags::PCD | abi::EntryFlags::PAT;
-    let uncommon_cache = marks.intersects(cache);
+    // Cache types that the entry may ask for are for device memory alone, of which there is none to grant.
+    let copy_only = marks.contains(abi::EntryFlags::SUB_PAGE);
     match (version, flags & abi::GTF_type_mask) {
-        (Version::V1, abi::GTF_permit_access) if !partial => Offer::Access(Access {
+        (Version::V1, abi::GTF_permit_access) => Offer::Access(Access {
             grantee,
             frame: Gfn::new(u64::from(u32::from_le_bytes([a, b, c, d]))),
             read_only,
             part: Part::WHOLE,
-            uncommon_cache,
+            copy_only,
         }),
         (Version::V2, abi::GTF_permit_access) => Offer::Access(Access {
             grantee,
             frame: Gfn::new(second),
             read_only,
-            part: if partial {
+            part: if copy_only {
                 Part {
                     offset: u16::from_le_bytes([a, b]),
                     bytes: u16::from_le_bytes([c, d]),
@@ -148,11 +147,11 @@ pub fn decode(version: Version, words: [u64; 2]) -> Offer {
             } else {
                 Part::WHOLE
             },
-            uncommon_cache,
+            copy_only,
         }),
         (Version::V2, abi::GTF_transitive) => {
             let [r0, r1, r2, r3, ..] = second.to_le_bytes();
-            Offer::Transitive {
+            Offer::Onward {
                 grantee,
                 read_only,
                 via: DomainId::new(u16::from_le_bytes([a, b])),
@@ -163,35 +162,52 @@ pub fn decode(version: Version, words: [u64; 2]) -> Offer {
     }
 }
 
+/// Whether the words of an entry, of either version, say that it may only be read.
+#[must_use]
+pub fn is_read_only([first, _]: [u64; 2]) -> bool {
+    let [low, high, ..] = first.to_le_bytes();
+    abi::EntryFlags::from_bits_retain(u16::from_le_bytes([low, high])).contains(abi::EntryFlags::READONLY)
+}
+
 /// The status bits in the first word of a version 1 entry.
 #[must_use]
 pub const fn status_v1(first: u64) -> u64 {
     first & (READING | WRITING) as u64
 }
 
-/// An entry in the words of another version, with its status bits in them for version 1 and beside them for
-/// version 2. What has no counterpart becomes nothing.
+/// A version 1 entry as version 2 has it: its words, and its status bits.
 #[must_use]
-pub fn convert(from: Version, words: [u64; 2], status: u16) -> ([u64; 2], u16) {
-    let used = status & (READING | WRITING);
-    let Offer::Access(access) = decode(from, words) else {
-        return ([0; 2], 0);
-    };
-    let mut flags = abi::GTF_permit_access;
-    if access.read_only {
-        flags |= abi::EntryFlags::READONLY.bits();
-    }
-    let header = |flags: u16| u64::from(flags) | u64::from(access.grantee.raw()) << 16;
-    match from {
-        Version::V1 => ([header(flags), access.frame.raw()], used),
-        Version::V2 => match u32::try_from(access.frame.raw()) {
-            Ok(frame) if access.part == Part::WHOLE => {
-                ([header(flags | used) | u64::from(frame) << 32, 0], 0)
-            }
-            _ => ([0; 2], 0),
-        },
+pub fn widened(first: u64) -> ([u64; 2], u16) {
+    let used = status_v1(first);
+    let [status, ..] = used.to_le_bytes();
+    ([(first & !used) & HEADER, first >> 32], u16::from(status))
+}
+
+/// A version 2 entry as version 1 has it, its status bits included. What is neither nothing nor the use of a frame
+/// becomes nothing.
+///
+/// # Errors
+/// When it is an offer that version 1 cannot say.
+pub fn narrowed(words: [u64; 2], status: u16) -> Result<u64, NoCounterpart> {
+    let [first, second] = words;
+    let [f0, f1, ..] = first.to_le_bytes();
+    match u16::from_le_bytes([f0, f1]) & abi::GTF_type_mask {
+        abi::GTF_permit_access => {
+            let frame = u32::try_from(second).map_err(|_| NoCounterpart)?;
+            let used = u64::from(status & (READING | WRITING));
+            Ok(first & HEADER | used | u64::from(frame) << 32)
+        }
+        abi::GTF_transitive => Err(NoCounterpart),
+        _ => Ok(0),
     }
 }
+
+/// The flags and the grantee, in the first word of either version.
+const HEADER: u64 = 0xffff_ffff;
+
+/// Version 1 has no way to say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoCounterpart;
 
 #[cfg(test)]
 mod tests {
@@ -218,10 +234,17 @@ mod tests {
             frame: Gfn::new(0x8000_0001),
             read_only: false,
             part: Part::WHOLE,
-            uncommon_cache: false,
+            copy_only: false,
         };
         assert_eq!(decode(Version::V1, [word, u64::MAX]), Offer::Access(expected));
-        for flags in [0, 2, 3, abi::GTF_permit_access | 1 << 8] {
+        entry.flags = abi::GTF_permit_access | 1 << 8;
+        let copied = Access {
+            copy_only: true,
+            ..expected
+        };
+        let word: u64 = transmute!(entry);
+        assert_eq!(decode(Version::V1, [word, 0]), Offer::Access(copied));
+        for flags in [0, 2, 3] {
             entry.flags = flags;
             let word: u64 = transmute!(entry);
             assert_eq!(decode(Version::V1, [word, 0]), Offer::Nothing, "{flags:#x}");
@@ -241,7 +264,7 @@ mod tests {
             frame: Gfn::new(1 << 40),
             read_only: true,
             part: Part::WHOLE,
-            uncommon_cache: false,
+            copy_only: false,
         };
         assert_eq!(v2(full), Offer::Access(access));
         let part = abi::EntryV2SubPage {
@@ -254,6 +277,7 @@ mod tests {
         let bytes = 0xffff;
         let partial = Access {
             part: Part { offset, bytes },
+            copy_only: true,
             ..access
         };
         assert_eq!(v2(part), Offer::Access(partial));
@@ -263,7 +287,7 @@ mod tests {
             padding: 0xffff,
             gref: 77,
         };
-        let expected = Offer::Transitive {
+        let expected = Offer::Onward {
             grantee: DomainId::new(9),
             read_only: false,
             via: DomainId::new(3),
@@ -285,16 +309,18 @@ mod tests {
 
     #[test]
     fn an_offer_survives_a_change_of_version_and_back() {
-        let one = [0x1234_5678_0005_000d, 0];
-        let (two, status) = convert(Version::V1, one, READING);
+        let one = 0x1234_5678_0005_000d;
+        let (two, status) = widened(one);
         assert_eq!(two, [0x0000_0000_0005_0005, 0x1234_5678]);
         assert_eq!(status, READING);
-        assert_eq!(convert(Version::V2, two, status), (one, 0));
+        assert_eq!(narrowed(two, status), Ok(one));
+        assert_eq!(narrowed([2, 1], READING), Ok(0), "a transfer is forgotten");
+        assert_eq!(narrowed([0, 1 << 40], READING), Ok(0), "nothing is nothing");
         assert_eq!(
-            convert(Version::V2, [5, 1 << 32], 0),
-            ([0; 2], 0),
+            narrowed([5, 1 << 32], 0),
+            Err(NoCounterpart),
             "no room for the frame"
         );
-        assert_eq!(convert(Version::V2, [3, 1], READING), ([0; 2], 0), "transitive");
+        assert_eq!(narrowed([3, 1], READING), Err(NoCounterpart), "passed on");
     }
 }

@@ -15,6 +15,7 @@ use crate::machine::Access;
 use crate::memory::domain_memory::{DomainMemory, PlaceError};
 use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, Gfn, GrantHandle, GrantRef};
+use crate::p2m::Flush;
 
 /// One side of a grant: a domain, as far as grants go.
 #[derive(Clone, Copy)]
@@ -32,8 +33,9 @@ pub struct Party<'a> {
 pub struct MapRequest {
     /// Which offer.
     pub reference: GrantRef,
-    /// Where the grantee wants it.
-    pub at: Gfn,
+    /// Where the grantee wants it; `None` for a kind of mapping that there is not, which is refused when all else is
+    /// found to be in order, as Xen does.
+    pub at: Option<Gfn>,
     /// Whether it wants to write.
     pub access: Access,
 }
@@ -56,16 +58,18 @@ pub fn map(
         purpose: Purpose::Map,
     };
     let pin = Pin::take(granter, wanted)?;
-    let mfn = pin.pinned.mfn;
-    grantee
-        .memory
-        .map_grant(request.at, mfn, request.access, leaving)?;
+    let Pinned::Frame { mfn, .. } = pin.pinned else {
+        // What is only passed on is not offered for mapping.
+        return Err(PinError::PassedOn(request.reference).into());
+    };
+    let at = request.at.ok_or(MapError::NoSuchKind)?;
+    grantee.memory.map_grant(at, mfn, request.access, leaving)?;
     let mapping = Mapping {
         granter: granter.memory.owner(),
         edition: pin.edition,
         reference: request.reference,
         mfn,
-        at: request.at,
+        at,
         access: request.access,
     };
     pin.keep();
@@ -118,21 +122,38 @@ pub fn finish(
     grantee.handles.lock().release(handle);
 }
 
-/// Gives up all mappings of a domain that has ended: no vcpu of it runs any more, so nothing is unmapped or flushed.
-/// `granter` finds domains that are still there.
-pub fn give_up_all(grantee: Party<'_>, granter: impl Fn(DomainId) -> Option<Arc<Domain>>) {
-    let mut from = GrantHandle::new(0);
-    loop {
-        let mut handles = grantee.handles.lock();
-        let Some(handle) = handles.next_live(from) else {
-            return;
+/// How far giving up all mappings has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Go on at this handle.
+    Continue(GrantHandle),
+    /// There is none left.
+    Done,
+}
+
+/// Gives up mappings of a domain that has ended, looking at up to `budget` receipts from `from` on: to be repeated until
+/// it is done. No vcpu of the domain runs any more, so nothing is flushed; the mappings go all the same, since the domain's
+/// memory can still be looked at. `granter` finds domains that are still there.
+pub fn give_up_some(
+    grantee: Party<'_>,
+    from: GrantHandle,
+    budget: u32,
+    granter: impl Fn(DomainId) -> Option<Arc<Domain>>,
+) -> Progress {
+    let end = grantee.handles.lock().end();
+    let until = end.raw().min(from.raw().saturating_add(budget));
+    for handle in (from.raw()..until).map(GrantHandle::new) {
+        let Some(mapping) = grantee.handles.lock().take(handle) else {
+            continue;
         };
-        from = handle;
-        let Some(mapping) = handles.take(handle) else {
-            return;
-        };
-        drop(handles);
-        grantee.memory.frames().release(mapping.mfn);
+        let mut leaving = Leaving::new(grantee.memory.frames(), &|_| ());
+        let unmapped = grantee
+            .memory
+            .unmap_grant(mapping.at, mapping.mfn, mapping.access, &mut leaving);
+        if unmapped.is_err() {
+            leaving.add(Flush::None, Some(mapping.mfn));
+        }
+        drop(leaving);
         let granter = granter(mapping.granter);
         let table = if mapping.granter == grantee.memory.owner() {
             Some(grantee.table)
@@ -140,6 +161,11 @@ pub fn give_up_all(grantee: Party<'_>, granter: impl Fn(DomainId) -> Option<Arc<
             granter.as_ref().map(|domain| &domain.grants)
         };
         finish(grantee, handle, &mapping, table);
+    }
+    if until < end.raw() {
+        Progress::Continue(GrantHandle::new(until))
+    } else {
+        Progress::Done
     }
 }
 
@@ -189,6 +215,16 @@ impl<'a> Pin<'a> {
         })
     }
 
+    /// Whose offer it is.
+    pub(super) const fn granter(&self) -> DomainId {
+        self.granter.memory.owner()
+    }
+
+    /// What it was pinned for.
+    pub(super) const fn access(&self) -> Access {
+        self.wanted.access
+    }
+
     fn keep(self) {
         core::mem::forget(self);
     }
@@ -197,7 +233,9 @@ impl<'a> Pin<'a> {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         // It was never mapped, or only copied: no processor has cached anything.
-        self.granter.memory.frames().release(self.pinned.mfn);
+        if let Pinned::Frame { mfn, .. } = self.pinned {
+            self.granter.memory.frames().release(mfn);
+        }
         self.granter
             .table
             .lock()
@@ -212,6 +250,8 @@ pub enum MapError {
     NoHandle,
     /// The offer cannot be used.
     Pin(PinError),
+    /// There is no such kind of mapping.
+    NoSuchKind,
     /// It cannot be where the grantee wants it.
     Place(PlaceError),
 }

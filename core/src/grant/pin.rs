@@ -1,8 +1,9 @@
 //! Offers in use: the records behind a table's entries.
 //!
-//! An offer that is in use is *pinned*: its record says which frame, for whom, and by how many readers and writers;
-//! what the granter writes into the entry meanwhile changes nothing for them. The entry's status bits tell the granter
-//! that it is in use. Record, status bits and the frame's reference change together, under the table's lock.
+//! An offer that is in use is *pinned*: its record says what it offers, to whom, and by how many readers and writers it
+//! is used; what the granter writes into the entry meanwhile changes nothing for them, but that an entry that has become
+//! read-only gets no first writer. The entry's status bits tell the granter that it is in use. Record, status bits and
+//! the frame's reference change together, under the table's lock.
 //!
 //! Entries are memory the granter can write: they are changed by compare-and-exchange, tried a bounded number of times.
 
@@ -12,29 +13,61 @@ use super::entry::{self, Offer, Part, READING, Version, WRITING};
 use super::table::{GrantTable, RESERVED};
 use crate::machine::Access;
 use crate::memory::domain_memory::DomainMemory;
-use crate::number::{DomainId, GrantRef, Mfn};
+use crate::memory::frames::{self, Owner};
+use crate::number::{DomainId, Gfn, GrantRef, Mfn};
+use crate::p2m::Kind;
 
 /// How often a granter may change an entry under our hands before we give up.
-const TRIES: u32 = 4;
-/// Most readers, and most writers, of one offer.
-const MOST: u16 = 0x7fff;
+const TRIES: u32 = 5;
+/// Most readers, and most writers, of one offer: as many as Xen counts.
+const MOST: u16 = 128;
 
 /// The record of one entry. All zeros: not in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct Active {
-    mfn: u64,
+    /// The frame; of an offer that passes on, the number of the domain above that of the offer there.
+    what: u64,
     grantee: u16,
     readers: u16,
     writers: u16,
     offset: u16,
     bytes: u16,
-    padding: [u16; 3],
+    marks: u16,
+    padding: [u16; 2],
 }
+
+/// Mark of a record: it may only be copied from or to.
+const COPY_ONLY: u16 = 1;
+/// Mark of a record: it passes on what another domain granted.
+const ONWARD: u16 = 2;
+/// Mark of a record: the frame is the hypervisor's, shown to the granter.
+const SPECIAL: u16 = 4;
 
 impl Active {
     const fn is_used(self) -> bool {
         self.readers > 0 || self.writers > 0
+    }
+
+    const fn has(self, mark: u16) -> bool {
+        self.marks & mark != 0
+    }
+
+    fn pinned(self) -> Pinned {
+        if self.has(ONWARD) {
+            let [r0, r1, r2, r3, d0, d1, ..] = self.what.to_le_bytes();
+            return Pinned::Onward {
+                via: DomainId::new(u16::from_le_bytes([d0, d1])),
+                reference: GrantRef::new(u32::from_le_bytes([r0, r1, r2, r3])),
+            };
+        }
+        Pinned::Frame {
+            mfn: Mfn::new(self.what),
+            part: Part {
+                offset: self.offset,
+                bytes: self.bytes,
+            },
+        }
     }
 }
 
@@ -58,15 +91,27 @@ pub enum Purpose {
     Map,
     /// To be copied from or to.
     Copy,
+    /// As [`Purpose::Copy`], for somebody to whom the grantee passes it on: no further.
+    PassOn,
 }
 
-/// A pinned offer. One reference of the frame is the holder's to give back, and one unpin.
+/// A pinned offer. Its holder owes an unpin, and gives back one reference of the frame if there is one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Pinned {
-    /// The frame.
-    pub mfn: Mfn,
-    /// The bytes of it that may be used.
-    pub part: Part,
+pub enum Pinned {
+    /// The use of a frame.
+    Frame {
+        /// Which.
+        mfn: Mfn,
+        /// The bytes of it that may be used.
+        part: Part,
+    },
+    /// What another domain granted to the granter: to be pinned there too.
+    Onward {
+        /// Who made that grant.
+        via: DomainId,
+        /// Which it is.
+        reference: GrantRef,
+    },
 }
 
 /// Why an offer cannot be used.
@@ -82,15 +127,12 @@ pub enum PinError {
     InUse(GrantRef),
     /// The granter keeps changing it.
     Unstable(GrantRef),
-    /// There is no frame of the granter's own behind it.
+    /// There is no frame behind it that allows this.
     NoFrame(GrantRef),
-    /// It passes on what another domain granted: to be copied only, through that domain's table.
-    Transitive {
-        /// Who made that grant.
-        via: DomainId,
-        /// Which it is.
-        reference: GrantRef,
-    },
+    /// The frame behind it is one that another domain granted to the granter.
+    NotOwn(GrantRef),
+    /// It passes on what is passed on already, or to the one who passes it on.
+    PassedOn(GrantRef),
 }
 
 impl GrantTable {
@@ -100,13 +142,11 @@ impl GrantTable {
     /// Nothing has changed then.
     pub fn pin(&mut self, memory: &DomainMemory, wanted: Use) -> Result<Pinned, PinError> {
         let reference = wanted.reference;
+        let none = PinError::NoSuchEntry(reference);
         if reference.raw() >= self.entries() {
-            return Err(PinError::NoSuchEntry(reference));
+            return Err(none);
         }
-        let old = self
-            .active
-            .get(reference.raw())
-            .ok_or(PinError::NoSuchEntry(reference))?;
+        let old = self.active.get(reference.raw()).ok_or(none)?;
         let new = if old.is_used() {
             self.join(memory, wanted, old)?
         } else {
@@ -116,89 +156,112 @@ impl GrantTable {
         if !old.is_used() && reference.raw() >= RESERVED {
             self.busy = self.busy.saturating_add(1);
         }
-        Ok(Pinned {
-            mfn: Mfn::new(new.mfn),
-            part: Part {
-                offset: new.offset,
-                bytes: new.bytes,
-            },
-        })
+        Ok(new.pinned())
     }
 
     /// The record after one use more of an offer that is in use.
     fn join(&self, memory: &DomainMemory, wanted: Use, old: Active) -> Result<Active, PinError> {
         let reference = wanted.reference;
         let busy = PinError::InUse(reference);
-        let partial = old.offset != Part::WHOLE.offset || old.bytes != Part::WHOLE.bytes;
-        if old.grantee != wanted.grantee.raw() || (partial && wanted.purpose == Purpose::Map) {
+        if old.grantee != wanted.grantee.raw() {
             return Err(busy);
         }
-        let new = counted(old, wanted.access).ok_or(busy)?;
-        let pin = memory
-            .frames()
-            .pin(
-                Mfn::new(old.mfn),
-                crate::memory::frames::Owner::Domain(memory.owner()),
-            )
-            .ok_or(PinError::NoFrame(reference))?;
-        if wanted.access == Access::ReadWrite && old.writers == 0 {
-            // The first writer: the entry itself must allow it, now.
-            self.claim(wanted)?;
+        match wanted.purpose {
+            Purpose::Map if old.has(COPY_ONLY | ONWARD) => return Err(busy),
+            Purpose::PassOn if old.has(ONWARD) => return Err(PinError::PassedOn(reference)),
+            Purpose::Map | Purpose::Copy | Purpose::PassOn => {}
         }
-        pin.keep();
+        let new = counted(old, wanted.access).ok_or(busy)?;
+        let pin = match old.pinned() {
+            Pinned::Frame { mfn, .. } => {
+                let owner = if old.has(SPECIAL) {
+                    Owner::Hypervisor
+                } else {
+                    Owner::Domain(memory.owner())
+                };
+                let pin = memory.frames().pin(mfn, owner);
+                Some(pin.ok_or(PinError::NoFrame(reference))?)
+            }
+            Pinned::Onward { .. } => None,
+        };
+        if wanted.access == Access::ReadWrite && old.writers == 0 {
+            self.claim_for_writer(reference)?;
+        }
+        if let Some(pin) = pin {
+            pin.keep();
+        }
         Ok(new)
     }
 
     /// The record after the first use.
     fn begin(&self, memory: &DomainMemory, wanted: Use) -> Result<Active, PinError> {
-        let offer = self.claim(wanted)?;
-        let Some(pin) = memory.ram(offer.frame, wanted.access) else {
-            self.clear(wanted.reference, READING | WRITING);
-            return Err(PinError::NoFrame(wanted.reference));
-        };
-        let first = Active {
-            mfn: pin.keep().raw(),
-            grantee: wanted.grantee.raw(),
-            offset: offer.part.offset,
-            bytes: offer.part.bytes,
-            ..Active::default()
+        let (offer, bits) = self.claim(wanted)?;
+        let first = match record(memory, wanted, offer) {
+            Ok(first) => first,
+            Err(error) => {
+                self.clear(wanted.reference, bits);
+                return Err(error);
+            }
         };
         Ok(counted(first, wanted.access).unwrap_or(first))
     }
 
-    /// Sets the status bits of an entry that offers what is wanted, in one step with looking at it.
-    fn claim(&self, wanted: Use) -> Result<entry::Access, PinError> {
+    /// Sets the status bits of an entry that offers what is wanted, in one step with looking at it; the offer, and the
+    /// bits.
+    fn claim(&self, wanted: Use) -> Result<(Offer, u16), PinError> {
         let reference = wanted.reference;
         let none = PinError::NoSuchEntry(reference);
-        let at = self.entry_at(reference).ok_or(none)?;
         let bits = match wanted.access {
             Access::Read => READING,
             Access::ReadWrite => READING | WRITING,
         };
         for _ in 0..TRIES {
             let words = self.words(reference).ok_or(none)?;
-            let offer = allowed(entry::decode(self.version, words), wanted)?;
-            match self.version {
-                // The whole entry is one word: it is still what was looked at when the bits are set.
-                Version::V1 => {
-                    let new = words[0] | u64::from(bits);
-                    if self.memory.compare_exchange(at, words[0], new).is_ok() {
-                        return Ok(offer);
-                    }
-                }
-                // The bits are elsewhere: set them first, then see that the entry is still what was looked at.
-                Version::V2 => {
-                    let (word, shift) = self.status_at(reference).ok_or(none)?;
-                    let before = self.memory.fetch_or(word, u64::from(bits) << shift);
-                    if self.words(reference) == Some(words) {
-                        return Ok(offer);
-                    }
-                    let set = u64::from(bits) << shift & !before;
-                    self.memory.fetch_and(word, !set);
-                }
+            let offer = entry::decode(self.version, words);
+            allowed(offer, wanted)?;
+            if self.mark(reference, words, bits)? {
+                return Ok((offer, bits));
             }
         }
         Err(PinError::Unstable(reference))
+    }
+
+    /// Says that an offer that is in use is being written too, unless its granter has made it read-only since.
+    fn claim_for_writer(&self, reference: GrantRef) -> Result<(), PinError> {
+        for _ in 0..TRIES {
+            let words = self.words(reference).ok_or(PinError::NoSuchEntry(reference))?;
+            if entry::is_read_only(words) {
+                return Err(PinError::ReadOnly(reference));
+            }
+            if self.mark(reference, words, READING | WRITING)? {
+                return Ok(());
+            }
+        }
+        Err(PinError::Unstable(reference))
+    }
+
+    /// Sets status bits of an entry if it still is what was read: `false` if not, with the bits as they were.
+    fn mark(&self, reference: GrantRef, words: [u64; 2], bits: u16) -> Result<bool, PinError> {
+        let none = PinError::NoSuchEntry(reference);
+        match self.version {
+            // The whole entry is one word: it is still what was looked at when the bits are set.
+            Version::V1 => {
+                let at = self.entry_at(reference).ok_or(none)?;
+                let new = words[0] | u64::from(bits);
+                Ok(self.memory.compare_exchange(at, words[0], new).is_ok())
+            }
+            // The bits are elsewhere: set them first, then see that the entry is still what was looked at.
+            Version::V2 => {
+                let (word, shift) = self.status_at(reference).ok_or(none)?;
+                let before = self.memory.fetch_or(word, u64::from(bits) << shift);
+                if self.words(reference) == Some(words) {
+                    return Ok(true);
+                }
+                let set = u64::from(bits) << shift & !before;
+                self.memory.fetch_and(word, !set);
+                Ok(false)
+            }
+        }
     }
 
     /// Ends one use of an offer. The reference of its frame is the caller's to give back.
@@ -258,30 +321,78 @@ fn counted(mut record: Active, access: Access) -> Option<Active> {
     Some(record)
 }
 
-/// What the entry offers, if it is what is wanted.
-fn allowed(offer: Offer, wanted: Use) -> Result<entry::Access, PinError> {
+/// Whether the entry offers what is wanted.
+fn allowed(offer: Offer, wanted: Use) -> Result<(), PinError> {
     let reference = wanted.reference;
-    let (grantee, read_only) = match offer {
-        Offer::Access(access) => (access.grantee, access.read_only),
-        Offer::Transitive {
+    let (grantee, read_only, fits) = match offer {
+        Offer::Access(access) => (
+            access.grantee,
+            access.read_only,
+            !access.copy_only || wanted.purpose != Purpose::Map,
+        ),
+        Offer::Onward {
             grantee, read_only, ..
-        } => (grantee, read_only),
+        } => (grantee, read_only, wanted.purpose != Purpose::Map),
         Offer::Nothing => return Err(PinError::NotOffered(reference)),
     };
-    if grantee != wanted.grantee {
+    if grantee != wanted.grantee || !fits {
         return Err(PinError::NotOffered(reference));
     }
     if read_only && wanted.access == Access::ReadWrite {
         return Err(PinError::ReadOnly(reference));
     }
-    match (offer, wanted.purpose) {
-        (Offer::Access(access), Purpose::Copy) => Ok(access),
-        (Offer::Access(access), Purpose::Map) if access.part == Part::WHOLE && !access.uncommon_cache => {
-            Ok(access)
+    Ok(())
+}
+
+/// The record of an offer that nobody uses yet.
+fn record(memory: &DomainMemory, wanted: Use, offer: Offer) -> Result<Active, PinError> {
+    let reference = wanted.reference;
+    let nobody = Active {
+        grantee: wanted.grantee.raw(),
+        ..Active::default()
+    };
+    match offer {
+        Offer::Nothing => Err(PinError::NotOffered(reference)),
+        Offer::Access(access) => {
+            let (pin, special) = frame(memory, reference, access.frame, wanted.access)?;
+            Ok(Active {
+                what: pin.keep().raw(),
+                offset: access.part.offset,
+                bytes: access.part.bytes,
+                marks: if access.copy_only { COPY_ONLY } else { 0 } | if special { SPECIAL } else { 0 },
+                ..nobody
+            })
         }
-        (Offer::Transitive { via, reference, .. }, Purpose::Copy) => {
-            Err(PinError::Transitive { via, reference })
+        Offer::Onward { via, .. } if wanted.purpose == Purpose::PassOn || via == memory.owner() => {
+            Err(PinError::PassedOn(reference))
         }
-        _ => Err(PinError::NotOffered(reference)),
+        Offer::Onward { via, reference, .. } => Ok(Active {
+            what: u64::from(via.raw()) << 32 | u64::from(reference.raw()),
+            marks: ONWARD,
+            ..nobody
+        }),
     }
+}
+
+/// The frame that a granter offers, and whether it is one of the hypervisor that it sees.
+fn frame(
+    memory: &DomainMemory,
+    reference: GrantRef,
+    at: Gfn,
+    access: Access,
+) -> Result<(frames::Pin<'_>, bool), PinError> {
+    let none = PinError::NoFrame(reference);
+    let stage = memory.stage().lock();
+    let target = stage.translate(at).ok_or(none)?.target;
+    let owner = match target.kind {
+        Kind::Ram => Owner::Domain(memory.owner()),
+        Kind::Special => Owner::Hypervisor,
+        Kind::Grant => return Err(PinError::NotOwn(reference)),
+        Kind::Foreign | Kind::Device => return Err(none),
+    };
+    if !target.rights.allow(access) {
+        return Err(none);
+    }
+    let pin = memory.frames().pin(target.mfn, owner).ok_or(none)?;
+    Ok((pin, owner == Owner::Hypervisor))
 }

@@ -182,7 +182,10 @@ impl GrantTable {
                 self.shared.get(usize::try_from(index).ok()?).copied()
             }
             TableFrame::Status(index) if self.version == Version::V2 => {
-                let _ = self.grow(index.checked_mul(SHARED_PER_STATUS)?.checked_add(1)?);
+                if index >= self.status_size() {
+                    // As Xen does: to as many entries as the frame has status words for.
+                    let _ = self.grow(index.checked_add(1)?.checked_mul(SHARED_PER_STATUS)?);
+                }
                 let used = index < self.status_size();
                 used.then(|| self.status.get(usize::try_from(index).ok()?).copied())?
             }
@@ -213,14 +216,9 @@ impl GrantTable {
         if self.busy > 0 {
             return Err(VersionError::InUse(self.busy));
         }
+        let kept = self.reserved_in(version)?;
         if version == Version::V2 {
             self.grow_status(self.size())?;
-        }
-        let mut kept = [([0; 2], 0); RESERVED as usize];
-        for (reference, kept) in (0..RESERVED).map(GrantRef::new).zip(&mut kept) {
-            if let Some(words) = self.words(reference) {
-                *kept = entry::convert(self.version, words, self.used(reference, words));
-            }
         }
         for mfn in &self.status {
             memory.unplace(*mfn, leaving);
@@ -238,6 +236,24 @@ impl GrantTable {
             self.write(reference, words, status);
         }
         Ok(())
+    }
+
+    /// The reserved entries in the words of another version than theirs, each with its status bits.
+    fn reserved_in(&self, version: Version) -> Result<[([u64; 2], u16); RESERVED as usize], VersionError> {
+        let mut all = [([0; 2], 0); RESERVED as usize];
+        for (reference, converted) in (0..RESERVED).map(GrantRef::new).zip(&mut all) {
+            if let Some(words) = self.words(reference) {
+                let lost = |_| VersionError::NoCounterpart(reference);
+                *converted = match version {
+                    Version::V1 => {
+                        let status = self.status(reference);
+                        ([entry::narrowed(words, status).map_err(lost)?, 0], 0)
+                    }
+                    Version::V2 => entry::widened(words[0]),
+                };
+            }
+        }
+        Ok(all)
     }
 
     /// Writes an offer as the granter itself would: for the domain builder.
@@ -276,8 +292,9 @@ impl GrantTable {
                 return Err(SwapError::InUse(reference));
             }
         }
-        self.write(one, second, 0);
-        self.write(two, first, 0);
+        let (of_one, of_two) = (self.status(one), self.status(two));
+        self.write(one, second, of_two);
+        self.write(two, first, of_one);
         Ok(())
     }
 
@@ -323,17 +340,16 @@ impl GrantTable {
         u64::from_le_bytes(bytes)
     }
 
-    /// The status bits of an entry whose first word was read as part of `words`.
-    fn used(&self, reference: GrantRef, words: [u64; 2]) -> u16 {
-        let word = match (self.version, self.status_at(reference)) {
-            (Version::V1, _) => entry::status_v1(words[0]),
-            (Version::V2, Some((at, shift))) => self.word(at) >> shift,
-            (Version::V2, None) => 0,
+    /// The status word of a version 2 entry. In version 1 it is part of the entry: 0.
+    fn status(&self, reference: GrantRef) -> u16 {
+        let (Version::V2, Some((at, shift))) = (self.version, self.status_at(reference)) else {
+            return 0;
         };
-        let [low, high, ..] = word.to_le_bytes();
+        let [low, high, ..] = (self.word(at) >> shift).to_le_bytes();
         u16::from_le_bytes([low, high])
     }
 
+    /// Writes an entry, and in version 2 its status word.
     fn write(&self, reference: GrantRef, words: [u64; 2], status: u16) {
         let Some(at) = self.entry_at(reference) else {
             return;
@@ -343,6 +359,8 @@ impl GrantTable {
             && let (Some(behind), Some((word, shift))) = (at.checked_add(8), self.status_at(reference))
         {
             self.memory.write(behind, &second.to_le_bytes());
+            // The word has the status of neighbours in it.
+            self.memory.fetch_and(word, !(u64::from(u16::MAX) << shift));
             self.memory.fetch_or(word, u64::from(status) << shift);
         }
         // Last, because it is what makes the offer.
@@ -412,6 +430,8 @@ impl From<PlaceError> for ShowError {
 pub enum VersionError {
     /// This many offers are in use.
     InUse(u32),
+    /// A reserved offer is one that version 1 cannot say.
+    NoCounterpart(GrantRef),
     /// There is no frame for the status words.
     OutOfFrames,
 }

@@ -5,8 +5,7 @@ use alloc::sync::Arc;
 use xenvisor_abi::grant_table as abi;
 use xenvisor_abi::xen::DOMID_SELF;
 use xenvisor_core::domain::Domain;
-use xenvisor_core::grant::copy::{End, copy};
-use xenvisor_core::grant::pin::PinError;
+use xenvisor_core::grant::copy::{End, Onward, Reached, copy};
 use xenvisor_core::machine::{Access, Call};
 use xenvisor_core::number::{DomainId, Gfn, GrantRef};
 use xenvisor_core::policy::GrantCopy;
@@ -76,26 +75,21 @@ fn copy_one(cx: &Context<'_>, wanted: &Wanted) -> Status {
     authorise(cx, source.id, destination.id)?;
     // Where a grant is passed on, the frame is a third domain's; these keep it alive meanwhile.
     let (source_via, destination_via);
-    let from = match end(cx, &source, wanted.source.which, Access::Read) {
-        Err(Failed::PassedOn { via, reference }) => {
-            source_via = passed_on(cx, &source, via)?;
-            authorise(cx, via, destination.id)?;
-            End::granted(source_via.party(), reference, source.id, Access::Read)?
+    let from = match end(cx, &source, wanted.source.which, Access::Read)? {
+        Reached::End(end) => end,
+        Reached::Onward(onward) => {
+            source_via = passed_on(cx, &onward)?;
+            authorise(cx, source_via.id, destination.id)?;
+            onward.through(source_via.party())?
         }
-        other => other?,
     };
-    let to = match end(cx, &destination, wanted.destination.which, Access::ReadWrite) {
-        Err(Failed::PassedOn { via, reference }) => {
-            destination_via = passed_on(cx, &destination, via)?;
-            authorise(cx, source.id, via)?;
-            End::granted(
-                destination_via.party(),
-                reference,
-                destination.id,
-                Access::ReadWrite,
-            )?
+    let to = match end(cx, &destination, wanted.destination.which, Access::ReadWrite)? {
+        Reached::End(end) => end,
+        Reached::Onward(onward) => {
+            destination_via = passed_on(cx, &onward)?;
+            authorise(cx, source.id, destination_via.id)?;
+            onward.through(destination_via.party())?
         }
-        other => other?,
     };
     let memory = cx.hypervisor.machine.memory().as_ref();
     let (from, to) = ((&from, wanted.source.offset), (&to, wanted.destination.offset));
@@ -118,40 +112,19 @@ fn authorise(cx: &Context<'_>, source: DomainId, destination: DomainId) -> Statu
     })?)
 }
 
-/// Why there is no end of a copy, yet.
-enum Failed {
-    Refused(Refusal),
-    PassedOn { via: DomainId, reference: GrantRef },
+fn end<'a>(
+    cx: &Context<'_>,
+    owner: &'a Domain,
+    which: Which,
+    access: Access,
+) -> Result<Reached<'a>, Refusal> {
+    Ok(match which {
+        Which::Frame(frame) => Reached::End(End::own(&owner.memory, frame, access)?),
+        Which::Grant(reference) => End::granted(owner.party(), reference, cx.caller.id, access)?,
+    })
 }
 
-impl From<Failed> for Refusal {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Refused(refusal) => refusal,
-            // Passed on twice.
-            Failed::PassedOn { .. } => Self::GENERAL,
-        }
-    }
-}
-
-fn end<'a>(cx: &Context<'_>, owner: &'a Domain, which: Which, access: Access) -> Result<End<'a>, Failed> {
-    match which {
-        Which::Frame(frame) => {
-            End::own(&owner.memory, frame, access).map_err(|error| Failed::Refused(error.into()))
-        }
-        Which::Grant(reference) => {
-            End::granted(owner.party(), reference, cx.caller.id, access).map_err(|error| match error {
-                PinError::Transitive { via, reference } => Failed::PassedOn { via, reference },
-                error => Failed::Refused(error.into()),
-            })
-        }
-    }
-}
-
-/// The domain whose grant is passed on. Not the one who passes it on.
-fn passed_on(cx: &Context<'_>, granter: &Domain, via: DomainId) -> Result<Arc<Domain>, Refusal> {
-    if via == granter.id {
-        return Err(Refusal::GENERAL);
-    }
-    cx.domain_by_id(via).ok_or(Refusal::GENERAL)
+/// The domain whose grant is passed on.
+fn passed_on(cx: &Context<'_>, onward: &Onward<'_>) -> Result<Arc<Domain>, Refusal> {
+    cx.domain_by_id(onward.via()).ok_or(Refusal::GENERAL)
 }

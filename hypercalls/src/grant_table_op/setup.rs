@@ -1,13 +1,16 @@
 //! A table as a whole: its size, its version, its frames.
 
 use alloc::sync::Arc;
+use core::mem::offset_of;
 
 use xenvisor_abi::grant_table as abi;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::grant::entry::Version;
+use xenvisor_core::machine::Width;
 use xenvisor_core::number::{DomainId, Gfn, GrantRef};
 use xenvisor_core::policy::{GrantQuery, GrantSetup, Request};
 
+use super::List;
 use super::status::{Refusal, number};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
@@ -32,7 +35,12 @@ pub(super) fn query_size(cx: &Context<'_>, at: u64) -> Served {
 }
 
 /// Grows a domain's table and says at which guest frames it sees it; a frame it does not see is all ones.
-pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
+pub(super) fn setup_table(cx: &Context<'_>, list: List) -> Served {
+    if cx.width == Width::Bits32 && list.count == 0 {
+        // As Xen answers a 32-bit caller.
+        return Ok(Answer::OK);
+    }
+    let at = list.one()?;
     let argument: abi::SetupTable = cx.read_shaped(at)?;
     let (domain, count) = (argument.dom, argument.nr_frames);
     let list = cx.words(argument.frame_list.0);
@@ -52,6 +60,10 @@ pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
             // One by one: guest memory is never touched with the lock held.
             let frame = target.grants.lock().seen_at(index);
             let frame = frame.map_or(u64::MAX, Gfn::raw);
+            // That a frame is not seen is a number that a 32-bit list has no room for.
+            if cx.width == Width::Bits32 && u32::try_from(frame).is_err() {
+                return Err(Refusal::TOO_BIG);
+            }
             list.put(cx, index.into(), frame)
                 .map_err(|_| Refusal::NO_MEMORY_THERE)
         })
@@ -60,8 +72,8 @@ pub(super) fn setup_table(cx: &Context<'_>, at: u64) -> Served {
     Ok(Answer::OK)
 }
 
-/// Chooses the version of the caller's entries. `BUSY` while offers are in use, `INVALID` for a version there is not;
-/// in any case the answer is the version in force.
+/// Chooses the version of the caller's entries. `INVALID` for a version there is not, `BUSY` while offers are in use,
+/// `RANGE` if a reserved one cannot be said in version 1; in any case the answer is the version in force.
 pub(super) fn set_version(cx: &Context<'_>, at: u64) -> Served {
     let argument: abi::SetVersion = cx.read(at)?;
     let reply = cx.reserve(at)?;
@@ -80,28 +92,26 @@ pub(super) fn set_version(cx: &Context<'_>, at: u64) -> Served {
 
 /// The version of a domain's entries.
 pub(super) fn get_version(cx: &Context<'_>, at: u64) -> Served {
-    let mut argument: abi::GetVersion = cx.read(at)?;
+    let argument: abi::GetVersion = cx.read(at)?;
     let target = cx.domain(argument.dom)?;
     cx.authorise(GrantQuery {
         caller: cx.caller.id,
         owner: target.id,
     })?;
-    argument.version = target.grants.lock().version().raw();
-    cx.write(at, &argument)?;
+    let version = target.grants.lock().version().raw();
+    let version_at = at.checked_add(offset_of!(abi::GetVersion, version) as u64);
+    cx.write(version_at.ok_or(Errno::FAULT)?, &version)?;
     Ok(Answer::OK)
 }
 
 /// Exchanges two of the caller's offers.
 pub(super) fn swap(cx: &Context<'_>, at: u64) -> Result<u64, Errno> {
-    let mut argument: abi::SwapGrantRef = cx.read(at)?;
-    let reply = cx.reserve(at)?;
-    let swapped = cx
-        .caller
-        .grants
-        .lock()
-        .swap(GrantRef::new(argument.ref_a), GrantRef::new(argument.ref_b));
-    argument.status = number(swapped.map_err(Refusal::from));
-    reply.send(&argument);
+    let argument: abi::SwapGrantRef = cx.read(at)?;
+    let status_at = at.checked_add(offset_of!(abi::SwapGrantRef, status) as u64);
+    let reply = cx.reserve::<i16>(status_at.ok_or(Errno::FAULT)?)?;
+    let (one, two) = (GrantRef::new(argument.ref_a), GrantRef::new(argument.ref_b));
+    let swapped = cx.caller.grants.lock().swap(one, two);
+    reply.send(&number(swapped.map_err(Refusal::from)));
     Ok(size_of::<abi::SwapGrantRef>() as u64)
 }
 

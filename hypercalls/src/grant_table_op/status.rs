@@ -26,13 +26,15 @@ impl Refusal {
     /// A list is not memory.
     pub(super) const NO_MEMORY_THERE: Self = Self(abi::GNTST_bad_virt_addr);
     /// No receipt is left.
-    pub(super) const NO_ROOM: Self = Self(abi::GNTST_no_device_space);
+    pub(super) const NO_ROOM: Self = Self(abi::GNTST_no_space);
     /// The policy says no.
     pub(super) const NOT_PERMITTED: Self = Self(abi::GNTST_permission_denied);
     /// There is no frame that may be used so.
     pub(super) const NO_FRAME: Self = Self(abi::GNTST_bad_page);
     /// A copy would leave its frame.
     pub(super) const CROSSES_FRAME: Self = Self(abi::GNTST_bad_copy_arg);
+    /// A frame number does not fit into the caller's list.
+    pub(super) const TOO_BIG: Self = Self(abi::GNTST_address_too_big);
     /// Not now.
     pub(super) const LATER: Self = Self(abi::GNTST_eagain);
 }
@@ -60,7 +62,8 @@ impl From<PinError> for Refusal {
             | PinError::ReadOnly(_)
             | PinError::InUse(_)
             | PinError::Unstable(_)
-            | PinError::Transitive { .. } => Self::GENERAL,
+            | PinError::NotOwn(_)
+            | PinError::PassedOn(_) => Self::GENERAL,
         }
     }
 }
@@ -70,7 +73,7 @@ impl From<MapError> for Refusal {
         match error {
             MapError::NoHandle => Self::NO_ROOM,
             MapError::Pin(error) => error.into(),
-            MapError::Place(_) => Self::GENERAL,
+            MapError::NoSuchKind | MapError::Place(_) => Self::GENERAL,
         }
     }
 }
