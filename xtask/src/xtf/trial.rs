@@ -36,7 +36,7 @@ pub struct Trial {
 impl Trial {
     /// Why it may fail, if it may.
     pub fn known(&self) -> Option<&'static str> {
-        known::reason(&self.name).filter(|_| self.outcome.is_bad())
+        known::reason(&self.name, self.outcome)
     }
 
     /// Whether something is wrong that is not known.

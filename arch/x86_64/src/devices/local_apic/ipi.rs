@@ -12,6 +12,8 @@ pub enum Command {
     Send(IpiTarget, IpiKind),
     /// A vector to the sender itself.
     Own(Vector),
+    /// A non-maskable interrupt to the sender itself. The manual leaves it undefined; under Xen it arrives.
+    OwnNmi,
     /// A fixed vector below 16: an error of the sender, nothing is sent.
     IllegalVector,
     /// A request without effect: an INIT de-assert, an SMI, a reserved delivery mode, and what the manual
@@ -41,6 +43,7 @@ pub fn decode(low: u32, to: u32, x2apic: bool) -> Command {
     let broadcast = if x2apic { u32::MAX } else { 0xff };
     let target = match ((low >> 18) & 3, kind) {
         (1, IpiKind::Fixed(vector)) => return Command::Own(vector),
+        (1, IpiKind::Nmi) => return Command::OwnNmi,
         (1, _) => return Command::Nothing,
         (2, _) => IpiTarget::All,
         (3, _) => IpiTarget::Others,

@@ -35,7 +35,7 @@ use register::Lvt;
 use timer::{Mode, Timer};
 use vector_set::VectorSet;
 use xenvisor_core::clock::{Instant, TimeScale};
-use xenvisor_core::machine::{Ipi, IpiTarget};
+use xenvisor_core::machine::{Ipi, IpiKind, IpiTarget};
 use xenvisor_core::number::{GuestAddr, VcpuId, Vector};
 
 /// The version register: version 0x14 (integrated APIC), last LVT entry 5, no EOI-broadcast suppression.
@@ -358,6 +358,11 @@ impl LocalApic {
                 self.accept(vector, Trigger::Edge);
                 Effect::Nothing
             }
+            Command::OwnNmi => Effect::Send(Ipi {
+                from: self.vcpu,
+                to: IpiTarget::Physical(self.id()),
+                kind: IpiKind::Nmi,
+            }),
             Command::IllegalVector => {
                 self.error(SEND_ILLEGAL);
                 Effect::Nothing

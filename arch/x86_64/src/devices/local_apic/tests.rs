@@ -327,6 +327,7 @@ fn commands_become_interrupts_to_route() {
         (0,          0x0008_4042, ipi(IpiTarget::All, IpiKind::Fixed(vector(0x42)))),
         (0,          0x0004_4043, Effect::Nothing),
         (0,          0x0004_4200, Effect::Nothing),
+        (0,          0x0004_4400, ipi(IpiTarget::Physical(2), IpiKind::Nmi)),
     ];
     for (high, low, expected) in table {
         assert_eq!(sent(&mut apic, high, low), expected, "{high:#x} {low:#x}");

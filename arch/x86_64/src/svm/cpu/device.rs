@@ -1,10 +1,10 @@
 //! Instructions done in software: those that touch what is no memory (the local APIC's page, or nothing at all), and
 //! strings from and to ports.
 
-use xenvisor_core::machine::{Exit, GuestRam, Level};
+use xenvisor_core::machine::{Exit, GuestRam, Ipi, IpiKind, IpiTarget, Level};
 
 use super::{CR0_PE, EFER_LMA, RFLAGS_VM, Served, SvmCpu};
-use crate::devices::local_apic::{Effect, Window};
+use crate::devices::local_apic::{Effect, Trigger, Window};
 use crate::emulate::bus::{Bus, GuestBus};
 use crate::emulate::execute;
 use crate::emulate::{Processor, Step, Stop};
@@ -79,7 +79,7 @@ impl SvmCpu {
                     self.finish_step(matches!(step, Step::Finished { single_step: true }));
                 }
                 match effect {
-                    Effect::Send(ipi) => Served::Exit(Exit::Ipi(ipi)),
+                    Effect::Send(ipi) => self.send(ipi),
                     Effect::Nothing | Effect::LevelEnded(_) => Served::Again,
                 }
             }
@@ -105,6 +105,34 @@ impl SvmCpu {
                 );
                 Served::Exit(self.unknown())
             }
+        }
+    }
+
+    /// An interrupt that the guest sends. What its sender is meant by, too, arrives there at once; the rest is for the
+    /// hypervisor to pass on.
+    pub(super) fn send(&mut self, ipi: Ipi) -> Served {
+        let is_own = self.apic.is_addressed(&ipi);
+        let to_one = matches!(ipi.to, IpiTarget::Physical(_));
+        let arrived = match ipi.kind {
+            IpiKind::Fixed(vector) if is_own => {
+                self.apic.accept(vector, Trigger::Edge);
+                to_one
+            }
+            // One of those who are meant takes it, and the sender is as good as any.
+            IpiKind::LowestPriority(vector) if is_own => {
+                self.apic.accept(vector, Trigger::Edge);
+                true
+            }
+            IpiKind::Nmi if is_own => {
+                self.nmi = true;
+                to_one
+            }
+            _ => false,
+        };
+        if arrived {
+            Served::Again
+        } else {
+            Served::Exit(Exit::Ipi(ipi))
         }
     }
 

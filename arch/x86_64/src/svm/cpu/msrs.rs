@@ -1,7 +1,7 @@
 //! RDMSR and WRMSR: asked of the guest's MSR policy, with the registers that the control block holds.
 
 use xenvisor_core::clock::TimeScale;
-use xenvisor_core::machine::{Exit, GuestRam};
+use xenvisor_core::machine::GuestRam;
 use xenvisor_core::number::Gfn;
 
 use super::contract::low;
@@ -63,7 +63,7 @@ impl SvmCpu {
                 }
                 served = Served::Exit(Exit::HypercallPage(self.code_width()));
             }
-            Ok(Write::Apic(Effect::Send(ipi))) => served = Served::Exit(Exit::Ipi(ipi)),
+            Ok(Write::Apic(Effect::Send(ipi))) => served = self.send(ipi),
             Ok(Write::PredictionBarrier) => self.engine.prediction_barrier(),
             Err(exception) => return self.refuse(exception),
         }

@@ -211,3 +211,48 @@ fn real_mode_gets_exceptions_without_an_error_code() {
         });
     assert_eq!(world.run(&[]), Exit::Preempted);
 }
+
+#[test]
+fn an_interrupt_to_its_sender_arrives_there_however_it_is_addressed() {
+    // In an x2APIC; the id of vcpu 0 is 0, its logical id 1. The first is for the sender alone, the others are not.
+    let nmi = Event::Nmi;
+    let fixed = Event::Interrupt(Vector::new(0x41));
+    for (command, event, is_passed_on) in [
+        (0x4041_u64, fixed, false),
+        (0x4141, fixed, false),
+        (0x1_0000_4841, fixed, true),
+        (0x8_4041, fixed, true),
+        (0x4_4041, fixed, false),
+        (0x4400, nmi, false),
+        (0x4_4400, nmi, false),
+    ] {
+        let mut world = World::new();
+        let write = |world: &World, msr: u64, value: u64| {
+            world.scene(move |block, registers| {
+                block.control.exit_code = 0x7c;
+                block.control.exit_info_1 = 1;
+                block.save.rip = RIP;
+                block.save.rflags |= 1 << 9;
+                registers.rcx = msr;
+                block.save.rax = value & 0xffff_ffff;
+                registers.rdx = value >> 32;
+            });
+        };
+        write(&world, 0x1b, 0xfee0_0d00);
+        write(&world, 0x80f, 0x1ff);
+        write(&world, 0x830, command);
+        world.scene(move |block, _| {
+            assert_eq!(injected(block), Some(event), "{command:#x}");
+            block.control.exit_code = 0x60;
+        });
+        let exit = world.run(&[0x0f, 0x30]);
+        assert_eq!(
+            matches!(exit, Exit::Ipi(_)),
+            is_passed_on,
+            "{command:#x}: {exit:?}"
+        );
+        if is_passed_on {
+            assert_eq!(world.run(&[0x0f, 0x30]), Exit::Preempted);
+        }
+    }
+}
