@@ -220,9 +220,6 @@ pub trait VirtCpu: Send {
 
     /// Forgets cached second-stage translations before the next entry.
     fn flush(&mut self);
-
-    /// Enables interrupts, as `SCHEDOP_block` does for its caller before it sleeps.
-    fn enable_interrupts(&mut self);
 }
 
 /// Whether an access reads or writes.

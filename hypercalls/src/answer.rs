@@ -11,6 +11,8 @@ pub enum Answer {
     Then(u64, After),
     /// It is not done: the guest makes the call again, with these arguments.
     Again([u64; 6]),
+    /// It is not done, and before it goes on with these arguments, something becomes of the vcpu.
+    AgainAfter([u64; 6], After),
 }
 
 impl Answer {

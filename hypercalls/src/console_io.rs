@@ -17,7 +17,8 @@ const MOST: u64 = 4096;
 /// Serves the call.
 ///
 /// # Errors
-/// `NOT_PERMITTED` where the policy keeps the console closed, `FAULT` for a bad buffer, `NO_CALL` for other commands.
+/// `NOT_PERMITTED` where the policy keeps the console closed, `FAULT` for a bad buffer, `TOO_LONG` for a read of more
+/// than can be counted, `NO_CALL` for other commands.
 pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
     let (count, buffer) = (u64::from(low(argument(call, 1))), argument(call, 2));
     cx.authorise(HostConsole {
@@ -54,6 +55,10 @@ fn write(cx: &Context<'_>, count: u64, buffer: u64, call: &Call) -> Served {
 }
 
 fn read(cx: &Context<'_>, count: u64, buffer: u64) -> Served {
+    // The result has to tell a count from an error: Xen counts in an `int`.
+    if count > i32::MAX.unsigned_abs().into() {
+        return Err(Errno::TOO_LONG);
+    }
     let mut done: u64 = 0;
     while done < count.min(MOST) {
         let at = buffer.checked_add(done).ok_or(Errno::FAULT)?;

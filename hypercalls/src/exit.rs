@@ -127,17 +127,10 @@ fn hypercall(
     let (outcome, next) = match served {
         Ok(Answer::Done(value)) => (Outcome::Return(value), Next::Go),
         Ok(Answer::Again(arguments)) => (Outcome::Continue(arguments), Next::Yield),
-        Ok(Answer::Then(value, After::Yield)) => (Outcome::Return(value), Next::Yield),
-        Ok(Answer::Then(value, After::Block)) => {
-            processor.cpu.enable_interrupts();
-            processor.wait = Wait::Event;
-            (Outcome::Return(value), Next::Wait)
+        Ok(Answer::Then(value, after)) => (Outcome::Return(value), become_of(processor, after)),
+        Ok(Answer::AgainAfter(arguments, after)) => {
+            (Outcome::Continue(arguments), become_of(processor, after))
         }
-        Ok(Answer::Then(value, After::Poll)) => {
-            processor.wait = Wait::Poll;
-            (Outcome::Return(value), Next::Wait)
-        }
-        Ok(Answer::Then(value, After::Ended)) => (Outcome::Return(value), Next::Leave),
         Err(errno) => {
             hypervisor.log(
                 Level::Debug,
@@ -160,6 +153,22 @@ fn hypercall(
     };
     processor.cpu.complete_hypercall(outcome);
     next
+}
+
+/// What the loop does with a vcpu after its hypercall.
+const fn become_of(processor: &mut Processor, after: After) -> Next {
+    match after {
+        After::Yield => Next::Yield,
+        After::Block => {
+            processor.wait = Wait::Event;
+            Next::Wait
+        }
+        After::Poll => {
+            processor.wait = Wait::Poll;
+            Next::Wait
+        }
+        After::Ended => Next::Leave,
+    }
 }
 
 /// An access that the second stage refused: tried again if it is allowed by now, else answered by an empty bus.

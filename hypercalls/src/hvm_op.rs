@@ -3,8 +3,9 @@
 use core::sync::atomic::Ordering;
 
 use xenvisor_abi::hvm::hvm_op as abi;
-use xenvisor_core::domain::params::{Index, Rule};
-use xenvisor_core::machine::Call;
+use xenvisor_core::domain::life::Reason;
+use xenvisor_core::domain::params::{Index, Rule, ValueError};
+use xenvisor_core::machine::{Call, Level};
 use xenvisor_core::number::{Gfn, VcpuId, Vector};
 use xenvisor_core::p2m::{Flush, Kind};
 use xenvisor_core::policy::{MemoryQuery, ParameterRead, ParameterWrite};
@@ -13,19 +14,23 @@ use xenvisor_core::vcpu::mail::News;
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::table::{argument, command};
+use crate::table::argument;
 
 /// Vectors below this one are the processor's own exceptions.
 const FIRST_VECTOR: u8 = 0x10;
+/// Events a guest may trace: below `1 << TRC_SUBCLS_SHIFT` (public header `trace.h`).
+const EVENTS: u16 = 1 << 12;
 
 /// Serves the call.
 ///
 /// # Errors
-/// As each row says; `NO_CALL` for commands that moved elsewhere, `NOT_SUPPORTED` for alternative second stages.
+/// As each row says; `NO_CALL` for commands that moved to `dm_op` or are no more, `NOT_SUPPORTED` for alternative
+/// second stages.
 #[rustfmt::skip]
 pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
     let at = argument(call, 1);
-    match command(call) {
+    // The command is an `unsigned long` here: in 64-bit code, all of it counts.
+    match u32::try_from(argument(call, 0)).map_err(|_| Errno::NO_CALL)? {
         abi::HVMOP_set_param                => set_param(cx, at),
         abi::HVMOP_get_param                => get_param(cx, at),
         abi::HVMOP_flush_tlbs               => flush_tlbs(cx, at),
@@ -33,12 +38,16 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::HVMOP_get_time                 => get_time(cx, at),
         abi::HVMOP_get_mem_type             => get_mem_type(cx, at),
         abi::HVMOP_set_evtchn_upcall_vector => set_evtchn_upcall_vector(cx, at),
+        abi::HVMOP_xentrace                 => xentrace(cx, at),
+        abi::HVMOP_guest_request_vm_event   => guest_request_vm_event(at),
+        // No machine here has alternative second stages: nothing is even read.
         abi::HVMOP_altp2m                   => Err(Errno::NOT_SUPPORTED),
         _                                   => Err(Errno::NO_CALL),
     }
 }
 
-/// Sets a parameter of a domain. `INVALID` for one there is not (any more), `NOT_PERMITTED` for the builder's.
+/// Sets a parameter of a domain. `NOT_PERMITTED` for another domain's, `INVALID` for one there is not (any more),
+/// `NOT_PERMITTED` for the builder's, then what its value is worth.
 fn set_param(cx: &Context<'_>, at: u64) -> Served {
     let argument: abi::Param = cx.read(at)?;
     let index = Index::from_raw(argument.index).ok_or(Errno::INVALID)?;
@@ -57,14 +66,25 @@ fn set_param(cx: &Context<'_>, at: u64) -> Served {
         Rule::Builder | Rule::Read if own => return Err(Errno::NOT_PERMITTED),
         _ => {}
     }
-    match index {
-        Index::CALLBACK_IRQ => set_callback(cx, &target, argument.value),
+    if index == Index::ACPI_IOPORTS_LOCATION {
         // There is no power management block whose ports could move.
-        Index::ACPI_IOPORTS_LOCATION => return Err(Errno::NO_DEVICE),
-        Index::X87_FIP_WIDTH if !matches!(argument.value, 0 | 4 | 8) => return Err(Errno::INVALID),
-        _ => {}
+        return Err(Errno::NO_DEVICE);
     }
-    target.settings.lock().params.set(index, argument.value);
+    let written = target.settings.lock().params.write(index, argument.value);
+    match written {
+        Ok(()) => {}
+        Err(ValueError::OutOfRange) => return Err(Errno::INVALID),
+        Err(ValueError::SetOnce) => return Err(Errno::EXISTS),
+        Err(ValueError::Fatal) => {
+            if own {
+                target.shut_down(Reason::Crash);
+            }
+            return Err(Errno::INVALID);
+        }
+    }
+    if index == Index::CALLBACK_IRQ {
+        set_callback(cx, &target, argument.value);
+    }
     Ok(Answer::OK)
 }
 
@@ -83,7 +103,7 @@ fn set_callback(cx: &Context<'_>, target: &xenvisor_core::domain::Domain, value:
     }
 }
 
-/// Reads a parameter of a domain.
+/// Reads a parameter of a domain; errors as for writing one.
 fn get_param(cx: &Context<'_>, at: u64) -> Served {
     let mut argument: abi::Param = cx.read(at)?;
     let index = Index::from_raw(argument.index).ok_or(Errno::INVALID)?;
@@ -125,6 +145,28 @@ fn pagetable_dying(cx: &Context<'_>, at: u64) -> Served {
 
 fn get_time(cx: &Context<'_>, at: u64) -> Served {
     cx.write(at, &abi::GetTime { now: cx.now.as_ns() })?;
+    Ok(Answer::OK)
+}
+
+/// A record for the host's trace. `INVALID` for more than fits, or an event outside the guests' class.
+fn xentrace(cx: &Context<'_>, at: u64) -> Served {
+    let record: abi::Xentrace = cx.read(at)?;
+    let data = record.extra.get(..usize::from(record.extra_bytes));
+    let data = data.filter(|_| record.event < EVENTS).ok_or(Errno::INVALID)?;
+    let (event, id) = (record.event, cx.caller.id);
+    cx.hypervisor.log(
+        Level::Trace,
+        Some(id),
+        format_args!("event {event:#x}: {data:02x?}"),
+    );
+    Ok(Answer::OK)
+}
+
+/// A word to whoever watches the guest from outside; nobody does. Takes no argument.
+const fn guest_request_vm_event(at: u64) -> Served {
+    if at != 0 {
+        return Err(Errno::INVALID);
+    }
     Ok(Answer::OK)
 }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use xenvisor_core::domain::Domain;
 use xenvisor_core::domain::create::{create, destroy};
-use xenvisor_core::domain::life::Reason;
+use xenvisor_core::domain::life::{Reason, SuspendResult};
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::lock::{Rank, Ranked};
 use xenvisor_core::machine::{Level, Machine};
@@ -91,6 +91,11 @@ pub fn launch(
                 .zip(&guests)
                 .find(|(id, _)| id.domain() == domain.id)
                 .map(|(_, guest)| guest);
+            if reason == Reason::Suspend && domain.resume(SuspendResult::Cancelled) {
+                let line = format_args!("goes on: nobody here saves guests, so its suspension is called off");
+                hypervisor.log(Level::Info, Some(domain.id), line);
+                return GoOn::Yes;
+            }
             if let Some(fate) = fates.iter_mut().find(|fate| fate.id == domain.id) {
                 fate.reason = Some(reason);
                 fate.denials = fate.denials.with(&domain.denials.tally());

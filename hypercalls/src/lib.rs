@@ -33,6 +33,7 @@ pub mod hvm_op;
 pub mod launch;
 pub mod memory_op;
 pub mod multicall;
+pub mod refused;
 pub mod run;
 pub mod sched_op;
 pub mod set_timer_op;

@@ -1,12 +1,13 @@
 //! `multicall`: several calls in one. Public header `xen.h`, `struct multicall_entry`.
 //!
 //! Each entry's result is written back before the next one is looked at. The batch is cut into slices, so that a long
-//! one does not keep the processor: what is left is the same call with the list moved on.
+//! one does not keep the processor: what is left is the same call with the list moved on. An entry that is itself long
+//! is cut the same way, its arguments moved on in the list; one after which the vcpu sleeps lets it sleep at once.
 
 use xenvisor_abi::xen::MulticallEntry;
 use xenvisor_core::machine::Call;
 
-use crate::answer::{After, Answer, Served};
+use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
 use crate::shape::{bytes_of, field_at};
@@ -33,28 +34,29 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         } else {
             table::serve(cx, &inner)
         };
-        match served {
-            Ok(Answer::Done(value)) => result(cx, result_at, value)?,
-            Err(errno) => result(cx, result_at, errno.result())?,
-            Ok(Answer::Then(value, after)) => {
-                result(cx, result_at, value)?;
-                if after == After::Ended {
-                    return Ok(Answer::Then(0, after));
-                }
-                // What becomes of the vcpu comes after the batch: the rest of it is made then.
-                left = left.saturating_sub(1);
-                if left == 0 {
-                    return Ok(Answer::Then(0, after));
-                }
-            }
+        let (value, after) = match served {
+            Ok(Answer::Done(value)) => (value, None),
+            Err(errno) => (errno.result(), None),
+            Ok(Answer::Then(value, after)) => (value, Some(after)),
             Ok(Answer::Again(arguments)) => {
                 continued(cx, list, &arguments)?;
                 return Ok(Answer::Again(with(call, list, left)));
             }
-        }
+            Ok(Answer::AgainAfter(arguments, after)) => {
+                continued(cx, list, &arguments)?;
+                return Ok(Answer::AgainAfter(with(call, list, left), after));
+            }
+        };
+        result(cx, result_at, value)?;
         list = next;
         left = left.saturating_sub(1);
         slice = slice.saturating_sub(1);
+        // The rest of the batch is for when the vcpu goes on.
+        match after {
+            Some(after) if left == 0 => return Ok(Answer::Then(0, after)),
+            Some(after) => return Ok(Answer::AgainAfter(with(call, list, left), after)),
+            None => {}
+        }
     }
     Ok(Answer::OK)
 }
@@ -92,3 +94,6 @@ fn continued(cx: &Context<'_>, at: u64, arguments: &[u64; 6]) -> Result<(), Errn
         .zip(arguments)
         .try_for_each(|(index, argument)| list.put(cx, index, *argument))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use xenvisor_core::domain::life::{Life, Reason};
 use xenvisor_core::event::{Virq, stop_poll};
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::number::{PcpuId, Vector};
-use xenvisor_core::sched::{Slice, VcpuKey};
+use xenvisor_core::sched::{Sleeper, Slice, VcpuKey};
 use xenvisor_core::vcpu::mail::News;
 use xenvisor_core::vcpu::runstate::State;
 use xenvisor_core::vcpu::{Processor, Vcpu, Wait};
@@ -76,11 +76,20 @@ fn bury(hypervisor: &Hypervisor, ended: &mut dyn FnMut(&Hypervisor, Arc<Domain>,
 }
 
 fn wake_due(hypervisor: &Hypervisor, now: Instant) {
-    while let Some(key) = hypervisor.queues.due(now) {
-        if let Some(domain) = hypervisor.domain(key.domain)
-            && let Some(vcpu) = domain.vcpu(key.vcpu)
-        {
-            domain.tell(vcpu, News::TIMER);
+    while let Some(sleeper) = hypervisor.queues.due(now) {
+        match sleeper {
+            Sleeper::Vcpu(key) => {
+                if let Some(domain) = hypervisor.domain(key.domain)
+                    && let Some(vcpu) = domain.vcpu(key.vcpu)
+                {
+                    domain.tell(vcpu, News::TIMER);
+                }
+            }
+            Sleeper::Watchdogs(id) => {
+                if let Some(domain) = hypervisor.domain(id) {
+                    domain.look_at_watchdogs(now);
+                }
+            }
         }
     }
 }

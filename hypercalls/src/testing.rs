@@ -125,7 +125,6 @@ impl VirtCpu for Cpu {
     }
     fn tick(&mut self, _: Instant) {}
     fn flush(&mut self) {}
-    fn enable_interrupts(&mut self) {}
 }
 
 /// A hypervisor with domains 1, 2, ...
@@ -208,7 +207,7 @@ impl World {
     /// As [`World::call`], going on until it is done, as a guest does.
     pub(crate) fn call_to_the_end(&self, n: usize, number: u32, arguments: &[u64]) -> Served {
         let mut answer = self.call(n, number, arguments);
-        while let Ok(Answer::Again(arguments)) = answer {
+        while let Ok(Answer::Again(arguments) | Answer::AgainAfter(arguments, _)) = answer {
             answer = self.call(n, number, &arguments);
         }
         answer

@@ -1,10 +1,11 @@
 //! `vcpu_op`: a guest's vcpus: their start, their timers, where they keep their books. Public header `vcpu.h`.
+//!
+//! Commands 14 and 15 of later versions, areas by physical address, do not exist in 4.17.
 
 mod areas;
 mod bring_up;
 
 use xenvisor_abi::vcpu as abi;
-use xenvisor_core::clock::Instant;
 use xenvisor_core::machine::Call;
 use xenvisor_core::number::VcpuId;
 use xenvisor_core::vcpu::mail::News;
@@ -14,6 +15,7 @@ use xenvisor_core::vcpu::{Activity, Vcpu};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
+use crate::set_timer_op;
 use crate::table::{argument, command, low};
 
 /// Serves the call.
@@ -37,7 +39,7 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::VCPUOP_stop_periodic_timer               => stop_periodic_timer(vcpu),
         abi::VCPUOP_set_singleshot_timer              => set_singleshot_timer(cx, vcpu, at),
         abi::VCPUOP_stop_singleshot_timer             => stop_singleshot_timer(cx, vcpu),
-        abi::VCPUOP_send_nmi                          => send_nmi(cx, vcpu),
+        abi::VCPUOP_send_nmi                          => send_nmi(cx, vcpu, at),
         abi::VCPUOP_get_physid                        => Err(Errno::INVALID),
         _                                             => Err(Errno::NO_CALL),
     }
@@ -46,8 +48,7 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
 /// A beat no faster than a millisecond. `INVALID` for a faster one, or one so slow that it overflows.
 fn set_periodic_timer(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     let argument: abi::SetPeriodicTimer = cx.read(at)?;
-    // A period with the top bit set would be negative to Xen's signed time.
-    if argument.period_ns < Timers::SHORTEST_PERIOD_NS || argument.period_ns > i64::MAX.unsigned_abs() {
+    if !(Timers::SHORTEST_PERIOD_NS..=Timers::LONGEST_PERIOD_NS).contains(&argument.period_ns) {
         return Err(Errno::INVALID);
     }
     vcpu.timers.lock().start_periodic(cx.now, argument.period_ns);
@@ -66,8 +67,7 @@ fn set_singleshot_timer(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
         return Err(Errno::INVALID);
     }
     let argument: abi::SetSingleshotTimer = cx.read_shaped(at)?;
-    let deadline = argument.timeout_abs_ns;
-    vcpu.timers.lock().singleshot = Some(Instant::from_ns(deadline));
+    vcpu.timers.lock().singleshot = Some(set_timer_op::deadline(argument.timeout_abs_ns));
     Ok(Answer::OK)
 }
 
@@ -79,7 +79,11 @@ fn stop_singleshot_timer(cx: &Context<'_>, vcpu: &Vcpu) -> Served {
     Ok(Answer::OK)
 }
 
-fn send_nmi(cx: &Context<'_>, vcpu: &Vcpu) -> Served {
+/// A non-maskable interrupt. It takes no argument, and says so.
+fn send_nmi(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
+    if at != 0 {
+        return Err(Errno::INVALID);
+    }
     cx.caller.tell(vcpu, News::NMI);
     Ok(Answer::OK)
 }

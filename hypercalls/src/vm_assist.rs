@@ -11,16 +11,16 @@ use crate::table::{argument, command, low};
 /// Serves the call. One switch means something to a guest with translated memory; the others are for PV guests.
 ///
 /// # Errors
-/// `INVALID` for any other switch, `NO_CALL` for other commands.
+/// `INVALID` for any other switch, whatever the command, then `NO_CALL` for other commands.
 pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
+    if low(argument(call, 1)) != abi::VMASST_TYPE_runstate_update_flag {
+        return Err(Errno::INVALID);
+    }
     let on = match command(call) {
         abi::VMASST_CMD_enable => true,
         abi::VMASST_CMD_disable => false,
         _ => return Err(Errno::NO_CALL),
     };
-    if low(argument(call, 1)) != abi::VMASST_TYPE_runstate_update_flag {
-        return Err(Errno::INVALID);
-    }
     cx.caller.settings.lock().runstate_update_flag = on;
     Ok(Answer::OK)
 }

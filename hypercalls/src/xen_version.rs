@@ -1,12 +1,14 @@
 //! `xen_version`: what hypervisor this is and what it can do. Public header `version.h`.
 //!
-//! Answers are those of Xen 4.17 to a guest without privilege: questions about the host are answered with a refusal
-//! (`<denied>`), as Xen does, because a guest that asks is not wrong.
+//! Answers are those of Xen 4.17 to a guest without privilege. How the host was started is answered with a refusal
+//! (`<denied>`), as Xen does, because a guest that asks is not wrong; all else, every guest may know. Every field is
+//! filled to its end with zeros.
 
 use xenvisor_abi::features as feature;
 use xenvisor_abi::version as abi;
 use xenvisor_abi::xen::Uuid;
 use xenvisor_core::machine::Call;
+use xenvisor_core::number::FRAME_SIZE;
 use xenvisor_core::policy::{HostDetails, Verdict};
 
 use crate::answer::{Answer, Served};
@@ -24,7 +26,7 @@ const EXTRA: &str = ".0-xenvisor";
 const CAPABILITIES: &str = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ";
 /// What Xen says instead of what a guest may not know.
 const DENIED: &str = "<denied>";
-/// Where a 64-bit Xen begins; meaningless to guests with translated memory, but asked for.
+/// Where a 64-bit Xen begins, by its public headers; meaningless to guests with translated memory, but asked for.
 const VIRT_START: u64 = 0xffff_8000_0000_0000;
 
 /// The features of a guest that translates its own memory and has no device model.
@@ -48,13 +50,13 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::XENVER_extraversion        => text::<{ abi::XEN_EXTRAVERSION_LEN }>(cx, at, EXTRA),
         abi::XENVER_compile_info        => compile_info(cx, at),
         abi::XENVER_capabilities        => text::<{ abi::XEN_CAPABILITIES_INFO_LEN }>(cx, at, CAPABILITIES),
-        abi::XENVER_changeset           => text::<{ abi::XEN_CHANGESET_INFO_LEN }>(cx, at, told(cx, env!("CARGO_PKG_VERSION"))),
+        abi::XENVER_changeset           => text::<{ abi::XEN_CHANGESET_INFO_LEN }>(cx, at, env!("CARGO_PKG_VERSION")),
         abi::XENVER_platform_parameters => platform_parameters(cx, at),
         abi::XENVER_get_features        => get_features(cx, at),
-        abi::XENVER_pagesize            => Ok(Answer::Done(4096)),
+        abi::XENVER_pagesize            => pagesize(at),
         abi::XENVER_guest_handle        => guest_handle(cx, at),
         abi::XENVER_commandline         => text::<{ abi::XEN_COMMANDLINE_LEN }>(cx, at, told(cx, "")),
-        abi::XENVER_build_id            => build_id(cx),
+        abi::XENVER_build_id            => build_id(cx, at),
         _                               => Err(Errno::NO_CALL),
     }
 }
@@ -86,15 +88,13 @@ fn text<const LENGTH: usize>(cx: &Context<'_>, at: u64, text: &str) -> Served {
 }
 
 fn compile_info(cx: &Context<'_>, at: u64) -> Served {
-    let known = may_know(cx);
-    let say = |detail| if known { detail } else { DENIED };
     cx.write(
         at,
         &abi::CompileInfo {
-            compiler: padded(say("rustc")),
-            compile_by: padded(say("xenvisor")),
-            compile_domain: padded(say("")),
-            compile_date: padded(say("")),
+            compiler: padded("rustc"),
+            compile_by: padded("xenvisor"),
+            compile_domain: padded(""),
+            compile_date: padded(""),
         },
     )?;
     Ok(Answer::OK)
@@ -102,9 +102,11 @@ fn compile_info(cx: &Context<'_>, at: u64) -> Served {
 
 fn platform_parameters(cx: &Context<'_>, at: u64) -> Served {
     // A guest that translates its own memory has no hypervisor in its address space; Xen answers all the same.
-    let virt_start = if may_know(cx) { VIRT_START } else { 0 };
+    let answer = abi::PlatformParameters {
+        virt_start: VIRT_START,
+    };
     match cx.width {
-        xenvisor_core::machine::Width::Bits64 => cx.write(at, &abi::PlatformParameters { virt_start })?,
+        xenvisor_core::machine::Width::Bits64 => cx.write(at, &answer)?,
         xenvisor_core::machine::Width::Bits32 => cx.write(at, &0_u32)?,
     }
     Ok(Answer::OK)
@@ -127,8 +129,20 @@ fn guest_handle(cx: &Context<'_>, at: u64) -> Served {
     Ok(Answer::OK)
 }
 
-fn build_id(cx: &Context<'_>) -> Served {
+/// The size of a page. It takes no argument, and says so.
+const fn pagesize(at: u64) -> Served {
+    if at != 0 {
+        return Err(Errno::INVALID);
+    }
+    Ok(Answer::Done(FRAME_SIZE))
+}
+
+fn build_id(cx: &Context<'_>, at: u64) -> Served {
     cx.authorise(HostDetails { caller: cx.caller.id })?;
+    // Without an argument, its length is asked for.
+    if at != 0 && cx.read::<abi::BuildId>(at)?.len == 0 {
+        return Err(Errno::INVALID);
+    }
     // An image without an identifier in its notes.
     Err(Errno::NO_DATA)
 }

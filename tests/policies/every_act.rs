@@ -16,9 +16,9 @@ use xenvisor::abi::memory;
 use xenvisor::abi::sched::{RemoteShutdown as Shutdown, SCHEDOP_pin_override, SCHEDOP_remote_shutdown};
 use xenvisor::abi::version::XENVER_build_id;
 use xenvisor::abi::xen::{
-    CONSOLEIO_read, CONSOLEIO_write, DOMID_SELF, HYPERVISOR_console_io, HYPERVISOR_event_channel_op,
-    HYPERVISOR_grant_table_op, HYPERVISOR_hvm_op, HYPERVISOR_memory_op, HYPERVISOR_sched_op,
-    HYPERVISOR_xen_version,
+    CONSOLEIO_read, CONSOLEIO_write, DOMID_SELF, HYPERVISOR_console_io, HYPERVISOR_domctl,
+    HYPERVISOR_event_channel_op, HYPERVISOR_grant_table_op, HYPERVISOR_hvm_op, HYPERVISOR_memory_op,
+    HYPERVISOR_sched_op, HYPERVISOR_sysctl, HYPERVISOR_xen_version,
 };
 use xenvisor::prelude::*;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -300,6 +300,16 @@ impl Scene {
                 ))]
             }
             Act::PinVcpu => vec![Error(self.call(HYPERVISOR_sched_op, SCHEDOP_pin_override, 0_u64))],
+            Act::DomainManage => {
+                // XEN_DOMCTL_pausedomain, of version 0x15.
+                world.put(CALLER, ARGUMENTS, &[2_u32, 0x15, OTHER.into()]);
+                vec![Error(world.call(CALLER, HYPERVISOR_domctl, &[ARGUMENTS]))]
+            }
+            Act::HostManage => {
+                // XEN_SYSCTL_physinfo, of version 0x15.
+                world.put(CALLER, ARGUMENTS, &[3_u32, 0x15]);
+                vec![Error(world.call(CALLER, HYPERVISOR_sysctl, &[ARGUMENTS]))]
+            }
             Act::HostConsole => [CONSOLEIO_write, CONSOLEIO_read]
                 .map(|command| {
                     Error(world.call(CALLER, HYPERVISOR_console_io, &[command.into(), 1, ARGUMENTS]))

@@ -168,7 +168,7 @@ impl World {
             };
             match table::serve(&cx, &call) {
                 Ok(Answer::Done(value) | Answer::Then(value, _)) => return value.cast_signed(),
-                Ok(Answer::Again(arguments)) => all = arguments,
+                Ok(Answer::Again(arguments) | Answer::AgainAfter(arguments, _)) => all = arguments,
                 Err(errno) => return errno.result().cast_signed(),
             }
         }

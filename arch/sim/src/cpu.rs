@@ -516,8 +516,4 @@ impl VirtCpu for SimCpu {
     fn tick(&mut self, _: Instant) {}
 
     fn flush(&mut self) {}
-
-    fn enable_interrupts(&mut self) {
-        self.set_interrupts(true);
-    }
 }

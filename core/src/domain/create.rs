@@ -112,7 +112,8 @@ pub fn create<'a>(
             return Err(CreateError::Books);
         }
     }
-    if hypervisor.list(domain.clone()).is_err() {
+    let alarmed = hypervisor.queues.add_watchdogs(id).is_ok();
+    if !alarmed || hypervisor.list(domain.clone()).is_err() {
         destroy(hypervisor, &domain);
         return Err(CreateError::Books);
     }
@@ -129,6 +130,7 @@ pub fn destroy(hypervisor: &Hypervisor, domain: &Arc<Domain>) {
         .vcpus
         .iter()
         .for_each(|vcpu| hypervisor.queues.remove(vcpu.key));
+    hypervisor.queues.remove_watchdogs(domain.id);
     domain.close_ports(hypervisor);
     domain.give_up_mappings(hypervisor);
     detach(hypervisor, domain, hypervisor.services.len());

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   Built ──> Running ──> ShutDown(reason) ──> Dying ──> Gone
-//!     └──────────┴──────────────────────────────┘
+//!     │          │ ^            │                ^
+//!     │          │ └── resume ──┘                │
+//!     └──────────┴───────────────────────────────┘
 //! ```
 
 /// Where a domain is in its life.
@@ -18,6 +20,15 @@ pub enum Life {
     Dying,
     /// Nothing of it is left.
     Gone,
+}
+
+/// What a guest that had asked to be suspended hears when it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SuspendResult {
+    /// It was saved, and has been restored: everything around it is new.
+    Restored,
+    /// It was not: everything is as it was.
+    Cancelled,
 }
 
 /// Why a domain shut down. Public header `sched.h`, `SHUTDOWN_*`; a crash says more in the log.

@@ -8,6 +8,7 @@ pub mod life;
 pub mod params;
 pub mod settings;
 mod upcalls;
+pub mod watchdog;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -29,13 +30,13 @@ use crate::number::{DomainId, GrantHandle, Port, VcpuId, Vector};
 use crate::p2m::Flush;
 use crate::policy::Denials;
 use crate::sched::RunQueues;
-use crate::vcpu::Vcpu;
 use crate::vcpu::mail::News;
 use crate::vcpu::runstate::State;
-use crate::vcpu::time;
+use crate::vcpu::{Activity, Vcpu, time};
 use create::SharedInfo;
-use life::{Life, Reason};
+use life::{Life, Reason, SuspendResult};
 use settings::Settings;
+use watchdog::{WatchdogError, Watchdogs};
 
 /// How many `vcpu_info` the shared info page has room for (`XEN_LEGACY_MAX_VCPUS`).
 pub const SHARED_INFO_VCPUS: u32 = 32;
@@ -69,6 +70,8 @@ pub struct Domain {
     pub settings: Ranked<Settings>,
     /// Where it is in its life.
     pub life: Ranked<Life>,
+    /// What ends it when it is not fed.
+    pub watchdogs: Ranked<Watchdogs>,
     /// Its vcpus, by number.
     pub vcpus: Vec<Vcpu>,
     /// What the policy denied it, and how often.
@@ -126,6 +129,7 @@ impl Domain {
             handles: Ranked::new(Rank::Handles, parts.handles),
             settings: Ranked::new(Rank::Settings, parts.settings),
             life: Ranked::new(Rank::LifeCycle, Life::Built),
+            watchdogs: Ranked::new(Rank::Settings, Watchdogs::default()),
             vcpus: parts.vcpus,
             denials: Denials::default(),
             wide: AtomicBool::new(true),
@@ -237,16 +241,20 @@ impl Domain {
         true
     }
 
-    /// Ends the domain's run: no vcpu enters the guest again. The first reason stands; `false` if there was one.
+    /// Ends the domain's run: no vcpu enters the guest again, unless [`Domain::resume`] lets it. The first reason
+    /// stands, and one that the guest has noted before stands above all; `false` if the domain had ended already.
     pub fn shut_down(&self, reason: Reason) -> bool {
         let mut life = self.life.lock();
         if !matches!(*life, Life::Built | Life::Running) {
             return false;
         }
-        *life = Life::ShutDown(reason);
+        let noted = self.settings.lock().shutdown_code;
+        *life = Life::ShutDown(noted.unwrap_or(reason));
         drop(life);
         for vcpu in &self.vcpus {
-            if let crate::vcpu::Activity::Running(pcpu) = vcpu.activity.stop() {
+            let was = vcpu.activity.stop();
+            vcpu.set_paused(was != Activity::Offline);
+            if let Activity::Running(pcpu) = was {
                 self.machine.kick(pcpu);
             }
             self.queues.set_alarm(vcpu.key, None);
@@ -255,17 +263,70 @@ impl Domain {
         true
     }
 
+    /// Lets a domain that has shut down go on where it was: what becomes of one that was saved, or whose suspension was
+    /// called off. Its kernel finds out which by the result of the call that it had made: 0 as that call left it, or
+    /// `result` on the vcpu that made it. `false` if the domain has not shut down.
+    pub fn resume(&self, result: SuspendResult) -> bool {
+        let mut life = self.life.lock();
+        if !matches!(*life, Life::ShutDown(_)) {
+            return false;
+        }
+        *life = Life::Running;
+        drop(life);
+        self.settings.lock().shutdown_code = None;
+        for vcpu in &self.vcpus {
+            if result == SuspendResult::Cancelled && vcpu.has_asked_to_suspend() {
+                // Public header sched.h, SHUTDOWN_suspend: 1 for a suspension that was called off.
+                vcpu.cpu.lock().cpu.registers().rax = 1;
+            }
+            vcpu.set_asks_to_suspend(false);
+            if vcpu.set_paused(false) && vcpu.activity.start() {
+                self.queues.enqueue(vcpu);
+            }
+        }
+        true
+    }
+
+    /// Takes a watchdog into use, winds it up, or stops it; `None` for a new one, whose number comes back.
+    ///
+    /// # Errors
+    /// As the watchdogs say; then nothing has changed.
+    pub fn watch(&self, number: Option<u32>, deadline: Option<Instant>) -> Result<u32, WatchdogError> {
+        let mut watchdogs = self.watchdogs.lock();
+        let answer = match (number, deadline) {
+            (None, deadline) => watchdogs.start(deadline.unwrap_or(Instant::ZERO))?,
+            (Some(number), deadline) => watchdogs.set(number, deadline).map(|()| 0)?,
+        };
+        let next = watchdogs.next();
+        // With the lock held, so that the alarm is that of the last one who set it.
+        self.queues.set_watchdog_alarm(self.id, next);
+        Ok(answer)
+    }
+
+    /// Lets watchdogs go off that are due: the domain shuts down, unless it has already.
+    pub fn look_at_watchdogs(&self, now: Instant) {
+        let fired = {
+            let mut watchdogs = self.watchdogs.lock();
+            let fired = watchdogs.fire(now);
+            self.queues.set_watchdog_alarm(self.id, watchdogs.next());
+            fired
+        };
+        if fired {
+            self.shut_down(Reason::Watchdog);
+        }
+    }
+
     /// Stops one vcpu. When it was the last one that ran, the domain has powered itself off.
     pub fn stop_vcpu(&self, vcpu: &Vcpu, now: Instant) {
         vcpu.runstate.lock().enter(State::Offline, now);
-        if let crate::vcpu::Activity::Running(pcpu) = vcpu.activity.stop() {
+        if let Activity::Running(pcpu) = vcpu.activity.stop() {
             self.machine.kick(pcpu);
         }
         self.queues.set_alarm(vcpu.key, None);
         if self
             .vcpus
             .iter()
-            .all(|vcpu| vcpu.activity.get() == crate::vcpu::Activity::Offline)
+            .all(|vcpu| vcpu.activity.get() == Activity::Offline)
         {
             self.shut_down(Reason::PowerOff);
         }
@@ -298,7 +359,7 @@ impl Domain {
         }
         for vcpu in &self.vcpus {
             vcpu.mail.post(News::FLUSH);
-            if let crate::vcpu::Activity::Running(pcpu) = vcpu.activity.get() {
+            if let Activity::Running(pcpu) = vcpu.activity.get() {
                 self.machine.kick(pcpu);
             }
         }

@@ -1,7 +1,8 @@
 //! A domain's parameters: numbers by which domain builder and guest tell each other about pages and ports.
 //!
-//! Public header `hvm/params.h`. Which of them a guest may read or write of itself, which exist at all, and which are
-//! set once, is a table here; what a write *does* beyond being stored is the hypercall's business.
+//! Public header `hvm/params.h`. Which of them a guest may read or write of itself, which exist at all, which values
+//! each may have, and which are set once, is a table here; what a write *does* beyond being stored is the hypercall's
+//! business.
 
 /// How many parameters there are (`HVM_NR_PARAMS`).
 pub const COUNT: usize = 39;
@@ -88,7 +89,7 @@ pub enum Rule {
     Read,
     /// Read and write it.
     ReadWrite,
-    /// Nobody may: it is no longer a parameter.
+    /// Nobody may: it is no longer a parameter, or never was.
     Deprecated,
 }
 
@@ -106,11 +107,26 @@ impl Index {
         self.0
     }
 
+    /// Whether it keeps its first value for ever.
+    const fn is_set_once(self) -> bool {
+        matches!(
+            self,
+            Self::VIRIDIAN
+                | Self::IOREQ_SERVER_PFN
+                | Self::NR_IOREQ_SERVER_PAGES
+                | Self::ALTP2M
+                | Self::MCA_CAP
+        )
+    }
+
     /// What a guest may do with it.
     #[must_use]
     pub const fn rule(self) -> Rule {
         match self {
-            Self::PAE_ENABLED | Self::DM_DOMAIN | Self(20..=26) | Self(30) => Rule::Deprecated,
+            // Numbers that were never used among them.
+            Self(3 | 7 | 8) | Self::PAE_ENABLED | Self::DM_DOMAIN | Self(20..=26) | Self(30) => {
+                Rule::Deprecated
+            }
             Self::STORE_PFN | Self::CONSOLE_PFN | Self::ALTP2M => Rule::Read,
             Self::CALLBACK_IRQ
             | Self::STORE_EVTCHN
@@ -123,6 +139,31 @@ impl Index {
             _ => Rule::Builder,
         }
     }
+}
+
+/// `HVMPTM_one_missed_tick_pending`.
+const MOST_TIMER_MODE: u64 = 3;
+/// `SHUTDOWN_MAX` of `sched.h`.
+const MOST_REASON: u64 = 5;
+/// `XEN_ALTP2M_limited`.
+const MOST_ALTP2M: u64 = 3;
+/// The part of a task state segment's place that is its address; its size is above.
+const TSS_ADDRESS: u64 = 0xffff_ffff;
+/// Bytes of a 32-bit task state segment, of one as old firmware has it, and of the largest that is of use: with both
+/// its bitmaps, and a byte behind them (SDM vol. 3 §8.2.1).
+const SMALLEST_TSS: u64 = 104;
+const OLD_TSS: u64 = 128;
+const LARGEST_TSS: u64 = SMALLEST_TSS + 32 + 8192 + 1;
+
+/// Why a parameter was not written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValueError {
+    /// It cannot have this value.
+    OutOfRange,
+    /// It has another value already, and keeps it.
+    SetOnce,
+    /// It cannot have this value, and a guest that wants it of itself is too confused to go on.
+    Fatal,
 }
 
 /// The values of one domain.
@@ -142,14 +183,57 @@ impl Params {
     /// The value.
     #[must_use]
     pub fn get(&self, index: Index) -> u64 {
-        self.0.get(usize::from(index.0)).copied().unwrap_or(0)
+        let value = |index: Index| self.0.get(usize::from(index.0)).copied().unwrap_or(0);
+        match index {
+            // One parameter under two numbers.
+            Index::VM86_TSS => value(Index::VM86_TSS_SIZED) & TSS_ADDRESS,
+            other => value(other),
+        }
     }
 
-    /// Stores a value.
+    /// Stores a value, whatever it is.
     pub fn set(&mut self, index: Index, value: u64) {
         if let Some(slot) = self.0.get_mut(usize::from(index.0)) {
             *slot = value;
         }
+    }
+
+    /// Stores a value that the parameter may have, as whoever may write it wants it.
+    ///
+    /// # Errors
+    /// [`ValueError`]; then nothing has changed.
+    pub fn write(&mut self, index: Index, value: u64) -> Result<(), ValueError> {
+        let before = self.get(index);
+        if index.is_set_once() && before != 0 && before != value {
+            return Err(ValueError::SetOnce);
+        }
+        let fits = match index {
+            Index::TIMER_MODE => value <= MOST_TIMER_MODE,
+            // No guest here has Hyper-V's interface.
+            Index::VIRIDIAN => false,
+            Index::ACPI_S_STATE => matches!(value, 0 | 3),
+            Index::TRIPLE_FAULT_REASON => value <= MOST_REASON,
+            Index::NR_IOREQ_SERVER_PAGES => (1..=64).contains(&value),
+            Index::ALTP2M => value <= MOST_ALTP2M,
+            Index::X87_FIP_WIDTH => matches!(value, 0 | 4 | 8),
+            Index::MCA_CAP => value <= 1,
+            Index::VM86_TSS if value > TSS_ADDRESS => return Err(ValueError::Fatal),
+            Index::VM86_TSS_SIZED if value >> 32 < SMALLEST_TSS => return Err(ValueError::Fatal),
+            _ => true,
+        };
+        if !fits {
+            return Err(ValueError::OutOfRange);
+        }
+        match index {
+            Index::VM86_TSS if value == 0 => self.set(Index::VM86_TSS_SIZED, 0),
+            Index::VM86_TSS => self.set(Index::VM86_TSS_SIZED, value | OLD_TSS << 32),
+            Index::VM86_TSS_SIZED => {
+                let bytes = (value >> 32).min(LARGEST_TSS);
+                self.set(index, value & TSS_ADDRESS | bytes << 32);
+            }
+            _ => self.set(index, value),
+        }
+        Ok(())
     }
 }
 
@@ -166,6 +250,49 @@ mod tests {
         let writable = rules.iter().filter(|rule| **rule == Rule::ReadWrite).count();
         let readable = writable + rules.iter().filter(|rule| **rule == Rule::Read).count();
         assert_eq!((readable, writable), (11, 8));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused_and_some_stay_for_ever() {
+        let mut params = Params::default();
+        for (index, value) in [
+            (Index::TIMER_MODE, 4),
+            (Index::VIRIDIAN, 1),
+            (Index::ACPI_S_STATE, 1),
+            (Index::TRIPLE_FAULT_REASON, 6),
+            (Index::NR_IOREQ_SERVER_PAGES, 0),
+            (Index::NR_IOREQ_SERVER_PAGES, 65),
+            (Index::ALTP2M, 4),
+            (Index::X87_FIP_WIDTH, 2),
+            (Index::MCA_CAP, 2),
+        ] {
+            assert_eq!(
+                params.write(index, value),
+                Err(ValueError::OutOfRange),
+                "{index:?}"
+            );
+        }
+        assert_eq!(params, Params::default());
+        assert_eq!(params.write(Index::ALTP2M, 1), Ok(()));
+        assert_eq!(params.write(Index::ALTP2M, 1), Ok(()));
+        assert_eq!(params.write(Index::ALTP2M, 2), Err(ValueError::SetOnce));
+    }
+
+    #[test]
+    fn the_task_state_segment_is_one_parameter_under_two_numbers() {
+        let mut params = Params::default();
+        params.write(Index::VM86_TSS, 0xf000).unwrap();
+        assert_eq!(params.get(Index::VM86_TSS_SIZED), 128 << 32 | 0xf000);
+        params.write(Index::VM86_TSS_SIZED, u64::MAX).unwrap();
+        assert_eq!(params.get(Index::VM86_TSS_SIZED), 8329 << 32 | 0xffff_ffff);
+        assert_eq!(params.get(Index::VM86_TSS), 0xffff_ffff);
+        assert_eq!(
+            params.write(Index::VM86_TSS_SIZED, 103 << 32),
+            Err(ValueError::Fatal)
+        );
+        assert_eq!(params.write(Index::VM86_TSS, 1 << 32), Err(ValueError::Fatal));
+        params.write(Index::VM86_TSS, 0).unwrap();
+        assert_eq!(params.get(Index::VM86_TSS_SIZED), 0);
     }
 
     #[test]

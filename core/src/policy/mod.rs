@@ -15,10 +15,10 @@ mod xen_default;
 pub use denials::{Denials, Denied, Tally};
 pub use partition::StaticPartition;
 pub use request::{
-    Act, Change, EventAlloc, EventBind, EventReset, EventSend, EventStatus, GrantCopy, GrantMap, GrantQuery,
-    GrantSetup, GrantTransfer, HostConsole, HostDetails, MemoryBuild, MemoryMapSet, MemoryQuery,
-    MemoryReserve, Needs, ParameterRead, ParameterWrite, PhysmapAdd, PhysmapForeign, PhysmapRemove, PinVcpu,
-    RemoteShutdown, Request,
+    Act, Change, DomainManage, EventAlloc, EventBind, EventReset, EventSend, EventStatus, GrantCopy,
+    GrantMap, GrantQuery, GrantSetup, GrantTransfer, HostConsole, HostDetails, HostManage, MemoryBuild,
+    MemoryMapSet, MemoryQuery, MemoryReserve, Needs, ParameterRead, ParameterWrite, PhysmapAdd,
+    PhysmapForeign, PhysmapRemove, PinVcpu, RemoteShutdown, Request,
 };
 pub use silo::Silo;
 pub use xen_default::XenDefault;
@@ -106,6 +106,10 @@ pub trait Policy: Send + Sync {
     fn remote_shutdown(&self, request: &RemoteShutdown) -> Verdict { self.otherwise(&(*request).into()) }
     /// May the vcpu be pinned? By default: no.
     fn pin_vcpu(&self, request: &PinVcpu) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the domain be managed: taken apart, given devices, looked into? By default: no.
+    fn domain_manage(&self, request: &DomainManage) -> Verdict { self.otherwise(&(*request).into()) }
+    /// May the host be managed? By default: no.
+    fn host_manage(&self, request: &HostManage) -> Verdict { self.otherwise(&(*request).into()) }
     /// May the console be used? By default: no.
     fn host_console(&self, request: &HostConsole) -> Verdict { self.otherwise(&(*request).into()) }
     /// May the caller know? By default: no.

@@ -8,7 +8,10 @@ mod event;
 mod grant;
 mod memory;
 
-pub use control::{HostConsole, HostDetails, ParameterRead, ParameterWrite, PinVcpu, RemoteShutdown};
+pub use control::{
+    DomainManage, HostConsole, HostDetails, HostManage, ParameterRead, ParameterWrite, PinVcpu,
+    RemoteShutdown,
+};
 pub use event::{EventAlloc, EventBind, EventReset, EventSend, EventStatus};
 pub use grant::{GrantCopy, GrantMap, GrantQuery, GrantSetup, GrantTransfer};
 pub use memory::{
@@ -130,6 +133,8 @@ acts! {
     ParameterWrite, parameter_write(caller, target),  Oneself,   "to write a parameter";
     RemoteShutdown, remote_shutdown(caller, target),  Privilege, "to shut a domain down";
     PinVcpu,        pin_vcpu(caller, caller),         Privilege, "to pin a vcpu to a processor";
+    DomainManage,   domain_manage(caller, target),    Privilege, "to manage a domain";
+    HostManage,     host_manage(caller, caller),      Privilege, "to manage the host";
     HostConsole,    host_console(caller, caller),     Privilege, "to use the console of the host";
     HostDetails,    host_details(caller, caller),     Privilege, "to know how the host was built";
 }

@@ -131,12 +131,17 @@ fn every_request(caller: DomainId, target: DomainId) -> Vec<Request> {
                 vcpu: VcpuId::new(0),
             }
             .into(),
+            Act::DomainManage => DomainManage { caller, target }.into(),
+            Act::HostManage => HostManage { caller }.into(),
             Act::HostConsole => HostConsole { caller, writes: true }.into(),
             Act::HostDetails => HostDetails { caller }.into(),
         }
     };
     Act::ALL.iter().map(|act| one(*act)).collect()
 }
+
+/// The acts that concern the host.
+const HOST: [Act; 4] = [Act::PinVcpu, Act::HostManage, Act::HostConsole, Act::HostDetails];
 
 /// The acts among all that `caller` may do to `target`.
 fn allowed(policy: &impl Policy, caller: DomainId, target: DomainId) -> Vec<Act> {
@@ -151,7 +156,7 @@ fn allowed(policy: &impl Policy, caller: DomainId, target: DomainId) -> Vec<Act>
 fn each_request_knows_its_act_and_who_asks() {
     for (request, act) in every_request(A, B).iter().zip(Act::ALL) {
         assert_eq!((request.act(), request.caller()), (*act, A));
-        let of_the_host = matches!(act, Act::PinVcpu | Act::HostConsole | Act::HostDetails);
+        let of_the_host = HOST.contains(act);
         assert_eq!(request.target(), if of_the_host { A } else { B }, "{act:?}");
     }
 }
@@ -173,6 +178,8 @@ fn by_default_a_domain_does_to_another_only_what_the_other_has_named_it_for() {
         Act::PhysmapForeign,
         Act::RemoteShutdown,
         Act::PinVcpu,
+        Act::DomainManage,
+        Act::HostManage,
         Act::HostConsole,
         Act::HostDetails,
     ];
@@ -198,10 +205,9 @@ fn silos_allow_with_the_hub_what_xen_allows_and_between_others_nothing() {
     for (one, other) in [(HUB, A), (A, HUB), (A, A)] {
         assert_eq!(allowed(&policy, one, other), allowed(&plain, one, other));
     }
-    let host = [Act::PinVcpu, Act::HostConsole, Act::HostDetails];
     let left: Vec<Act> = allowed(&policy, A, B)
         .into_iter()
-        .filter(|act| !host.contains(act))
+        .filter(|act| !HOST.contains(act))
         .collect();
     assert_eq!(left, []);
     assert_eq!(allowed(&Silo::default(), A, B), []);

@@ -1,21 +1,31 @@
-//! When each vcpu wants to be woken: a binary heap with one place a vcpu.
+//! When each sleeper wants to be woken: a binary heap with one place for each.
 //!
-//! Invariant: a vcpu is in the heap at most once, at its earliest deadline. Setting an alarm never allocates: room
-//! is made when the vcpu is added.
+//! Invariant: a sleeper is in the heap at most once, at its earliest deadline. Setting an alarm never allocates: room
+//! is made when the sleeper is added.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::{OutOfMemory, VcpuKey};
 use crate::clock::Instant;
+use crate::number::DomainId;
 
-/// Alarms of all vcpus.
+/// Who has alarms.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Sleeper {
+    /// A vcpu.
+    Vcpu(VcpuKey),
+    /// The watchdogs of a domain.
+    Watchdogs(DomainId),
+}
+
+/// Alarms of all sleepers.
 #[derive(Debug, Default)]
 pub struct Alarms {
     /// A binary heap: the parent of place `n` is `(n - 1) / 2` and not later.
-    heap: Vec<(Instant, VcpuKey)>,
-    /// Where each vcpu is in the heap, if it is.
-    place: BTreeMap<VcpuKey, Option<usize>>,
+    heap: Vec<(Instant, Sleeper)>,
+    /// Where each sleeper is in the heap, if it is.
+    place: BTreeMap<Sleeper, Option<usize>>,
 }
 
 impl Alarms {
@@ -28,11 +38,11 @@ impl Alarms {
         }
     }
 
-    /// Makes room for one more vcpu.
+    /// Makes room for one more sleeper.
     ///
     /// # Errors
     /// When there is no memory.
-    pub fn add(&mut self, key: VcpuKey) -> Result<(), OutOfMemory> {
+    pub fn add(&mut self, key: Sleeper) -> Result<(), OutOfMemory> {
         let all = self.place.len().saturating_add(1);
         self.heap
             .try_reserve(all.saturating_sub(self.heap.len()))
@@ -41,14 +51,14 @@ impl Alarms {
         Ok(())
     }
 
-    /// Forgets a vcpu.
-    pub fn remove(&mut self, key: VcpuKey) {
+    /// Forgets a sleeper.
+    pub fn remove(&mut self, key: Sleeper) {
         self.set(key, None);
         self.place.remove(&key);
     }
 
-    /// Sets or clears the one alarm of a vcpu. A vcpu that was not added has none.
-    pub fn set(&mut self, key: VcpuKey, when: Option<Instant>) {
+    /// Sets or clears the one alarm of a sleeper. One that was not added has none.
+    pub fn set(&mut self, key: Sleeper, when: Option<Instant>) {
         let Some(&place) = self.place.get(&key) else {
             return;
         };
@@ -74,8 +84,8 @@ impl Alarms {
         }
     }
 
-    /// Takes out one vcpu whose alarm is due.
-    pub fn due(&mut self, now: Instant) -> Option<VcpuKey> {
+    /// Takes out one sleeper whose alarm is due.
+    pub fn due(&mut self, now: Instant) -> Option<Sleeper> {
         let &(when, key) = self.heap.first()?;
         (when <= now).then(|| {
             self.set(key, None);
@@ -89,7 +99,7 @@ impl Alarms {
         self.heap.first().map_or(Instant::FAR, |&(when, _)| when)
     }
 
-    fn note(&mut self, key: VcpuKey, at: Option<usize>) {
+    fn note(&mut self, key: Sleeper, at: Option<usize>) {
         if let Some(place) = self.place.get_mut(&key) {
             *place = at;
         }
@@ -140,12 +150,16 @@ impl Alarms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::number::{DomainId, VcpuId};
+    use crate::number::VcpuId;
 
-    fn key(n: u64) -> VcpuKey {
-        VcpuKey {
-            domain: DomainId::new((n % 7) as u16),
-            vcpu: VcpuId::new((n / 7) as u32),
+    fn key(n: u64) -> Sleeper {
+        let domain = DomainId::new((n % 7) as u16);
+        match n / 7 {
+            0 => Sleeper::Watchdogs(domain),
+            n => Sleeper::Vcpu(VcpuKey {
+                domain,
+                vcpu: VcpuId::new(n as u32),
+            }),
         }
     }
 

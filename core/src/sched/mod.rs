@@ -9,7 +9,7 @@
 mod alarms;
 mod round_robin;
 
-pub use alarms::Alarms;
+pub use alarms::{Alarms, Sleeper};
 pub use round_robin::RoundRobin;
 
 use alloc::boxed::Box;
@@ -98,18 +98,31 @@ impl RunQueues {
     /// When there is no memory for it; then nothing has changed.
     pub fn add(&self, key: VcpuKey) -> Result<(), OutOfMemory> {
         let mut inner = self.inner.lock();
-        inner.alarms.add(key)?;
+        inner.alarms.add(Sleeper::Vcpu(key))?;
         let added = inner.scheduler.add(key);
         if added.is_err() {
-            inner.alarms.remove(key);
+            inner.alarms.remove(Sleeper::Vcpu(key));
         }
         added
+    }
+
+    /// There is a domain more, with watchdogs.
+    ///
+    /// # Errors
+    /// When there is no memory for it; then nothing has changed.
+    pub fn add_watchdogs(&self, domain: DomainId) -> Result<(), OutOfMemory> {
+        self.inner.lock().alarms.add(Sleeper::Watchdogs(domain))
+    }
+
+    /// The domain is no more.
+    pub fn remove_watchdogs(&self, domain: DomainId) {
+        self.inner.lock().alarms.remove(Sleeper::Watchdogs(domain));
     }
 
     /// The vcpu is no more.
     pub fn remove(&self, key: VcpuKey) {
         let mut inner = self.inner.lock();
-        inner.alarms.remove(key);
+        inner.alarms.remove(Sleeper::Vcpu(key));
         inner.scheduler.remove(key);
     }
 
@@ -147,12 +160,17 @@ impl RunQueues {
 
     /// Wakes the vcpu at `when`, instead of whenever was said before; `None`: not at all.
     pub fn set_alarm(&self, key: VcpuKey, when: Option<Instant>) {
-        self.inner.lock().alarms.set(key, when);
+        self.inner.lock().alarms.set(Sleeper::Vcpu(key), when);
     }
 
-    /// The vcpus whose alarm is due, one a call.
+    /// Looks at a domain's watchdogs at `when`, instead of whenever was said before; `None`: not at all.
+    pub fn set_watchdog_alarm(&self, domain: DomainId, when: Option<Instant>) {
+        self.inner.lock().alarms.set(Sleeper::Watchdogs(domain), when);
+    }
+
+    /// Those whose alarm is due, one a call.
     #[must_use]
-    pub fn due(&self, now: Instant) -> Option<VcpuKey> {
+    pub fn due(&self, now: Instant) -> Option<Sleeper> {
         self.inner.lock().alarms.due(now)
     }
 

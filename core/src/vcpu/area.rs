@@ -21,6 +21,12 @@ impl InfoPlace {
         (word != 0).then(|| MachineAddr::new(word))
     }
 
+    /// Whether the guest has chosen its place: then it stays.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.0.load(Ordering::Acquire) & Self::REGISTERED != 0
+    }
+
     /// The slot in the shared info page.
     pub fn set_default(&self, at: MachineAddr) {
         self.0.store(at.raw(), Ordering::Release);

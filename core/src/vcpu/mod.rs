@@ -55,6 +55,10 @@ pub struct Vcpu {
     pub begin: Ranked<Option<StartState>>,
     /// It has been given a state to begin in at least once.
     begun: AtomicBool,
+    /// It was up when its domain shut down.
+    paused: AtomicBool,
+    /// It is the one that asked for its domain to be suspended.
+    asks_to_suspend: AtomicBool,
 }
 
 /// The virtual processor with what only the loop that runs it needs.
@@ -111,6 +115,8 @@ impl Vcpu {
             areas: Ranked::new(Rank::VcpuState, Areas::default()),
             begin: Ranked::new(Rank::VcpuState, None),
             begun: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            asks_to_suspend: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +133,22 @@ impl Vcpu {
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Acquire)
+    }
+
+    /// Notes whether it was up when its domain shut down; what was noted before.
+    pub fn set_paused(&self, paused: bool) -> bool {
+        self.paused.swap(paused, Ordering::AcqRel)
+    }
+
+    /// Notes that it asks for its domain to be suspended.
+    pub fn set_asks_to_suspend(&self, asks: bool) {
+        self.asks_to_suspend.store(asks, Ordering::Release);
+    }
+
+    /// Whether it is the one that asked.
+    #[must_use]
+    pub fn has_asked_to_suspend(&self) -> bool {
+        self.asks_to_suspend.load(Ordering::Acquire)
     }
 
     /// It has begun by other means: a start-up interrupt.

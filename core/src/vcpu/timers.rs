@@ -32,6 +32,8 @@ pub struct Fired {
 impl Timers {
     /// The shortest period there is: anything shorter could keep a processor busy.
     pub const SHORTEST_PERIOD_NS: u64 = 1_000_000;
+    /// The longest period: with it, no sum of times overflows (Xen's `STIME_DELTA_MAX`).
+    pub const LONGEST_PERIOD_NS: u64 = u64::MAX >> 2;
 
     /// Starts the periodic timer. The period must not be shorter than [`Timers::SHORTEST_PERIOD_NS`].
     pub fn start_periodic(&mut self, now: Instant, period_ns: u64) {

@@ -12,6 +12,8 @@ use crate::run::books;
 
 /// Bytes in a `vcpu_info` (public header `xen.h`).
 const INFO_BYTES: u64 = 64;
+/// Offset of the byte that masks upcalls in it.
+const UPCALL_MASK: u64 = 1;
 
 /// The account of a vcpu as it stands now.
 pub(super) fn get_runstate_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
@@ -49,10 +51,12 @@ pub(super) fn register_time(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
 pub(super) fn register_vcpu_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     let argument: abi::RegisterVcpuInfo = cx.read(at)?;
     let offset = u64::from(argument.offset);
-    if offset > FRAME_SIZE - INFO_BYTES || !offset.is_multiple_of(8) {
+    let alignment = if cx.caller.is_wide() { 8 } else { 4 };
+    if offset > FRAME_SIZE - INFO_BYTES || !offset.is_multiple_of(alignment) {
         return Err(Errno::INVALID);
     }
-    if vcpu.key != cx.vcpu.key && vcpu.activity.get() != Activity::Offline {
+    let is_other = vcpu.key != cx.vcpu.key;
+    if vcpu.info.is_registered() || is_other && vcpu.activity.get() != Activity::Offline {
         return Err(Errno::INVALID);
     }
     let caller = cx.caller;
@@ -63,7 +67,11 @@ pub(super) fn register_vcpu_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Serv
     let machine_memory = cx.hypervisor.machine.memory();
     match vcpu.info.get() {
         Some(old) => machine_memory.copy(old, place, INFO_BYTES),
-        None => machine_memory.zero(place, INFO_BYTES),
+        None => {
+            machine_memory.zero(place, INFO_BYTES);
+            // A vcpu without a place for it has had its upcalls masked.
+            machine_memory.write(page.address(offset.saturating_add(UPCALL_MASK)), &[1]);
+        }
     }
     let switch = || vcpu.info.register(place);
     if !caller

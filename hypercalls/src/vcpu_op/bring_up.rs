@@ -12,25 +12,25 @@ use crate::run::books;
 
 mod state;
 
-/// Gives a vcpu that has never run its first state. `EXISTS` for one that has a state already.
+/// Gives a vcpu that has never run its first state. `INVALID` for one without a `vcpu_info`, `FAULT`, `EXISTS` for one
+/// that has a state already, `INVALID` for a state that cannot be; in this order.
 pub(super) fn initialise(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     if vcpu.info.get().is_none() {
         return Err(Errno::INVALID);
     }
     let context: abi::Context = cx.read(at)?;
-    if context.padding != 0 {
-        return Err(Errno::INVALID);
-    }
-    let state = decode(&context)?;
     let mut begin = vcpu.begin.lock();
     if begin.is_some() || vcpu.activity.get() != Activity::Offline || vcpu.has_begun() {
         return Err(Errno::EXISTS);
     }
-    *begin = Some(state);
+    *begin = Some(decode(&context)?);
     Ok(Answer::OK)
 }
 
 fn decode(context: &abi::Context) -> Result<StartState, Errno> {
+    if context.padding != 0 {
+        return Err(Errno::INVALID);
+    }
     match context.mode {
         abi::VCPU_HVM_MODE_32B => {
             let (registers, _) =

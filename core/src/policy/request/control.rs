@@ -63,3 +63,19 @@ pub struct HostDetails {
     /// Who asks.
     pub caller: DomainId,
 }
+
+/// A domain wants to do to another what the tools do that build domains and emulate their devices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DomainManage {
+    /// Who asks.
+    pub caller: DomainId,
+    /// Whom it concerns.
+    pub target: DomainId,
+}
+
+/// A domain wants to know or change how the host works: its processors, its power, its parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostManage {
+    /// Who asks.
+    pub caller: DomainId,
+}

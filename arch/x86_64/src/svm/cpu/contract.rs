@@ -122,10 +122,6 @@ impl VirtCpu for SvmCpu {
     fn flush(&mut self) {
         self.engine.flush();
     }
-
-    fn enable_interrupts(&mut self) {
-        self.registers.rflags |= RFLAGS_IF;
-    }
 }
 
 impl SvmCpu {
