@@ -1,7 +1,7 @@
 //! RDMSR and WRMSR: asked of the guest's MSR policy, with the registers that the control block holds.
 
 use xenvisor_core::clock::TimeScale;
-use xenvisor_core::machine::GuestRam;
+use xenvisor_core::machine::{Exit, GuestRam};
 use xenvisor_core::number::Gfn;
 
 use super::contract::low;
