@@ -50,7 +50,7 @@ pub use on_workstation::sim_image;
 /// What an image needs.
 pub mod prelude {
     pub use xenvisor_core::machine::Access;
-    pub use xenvisor_core::number::{GIB, MIB};
+    pub use xenvisor_core::number::{DomainId, GIB, MIB};
     pub use xenvisor_core::policy::request::*;
     pub use xenvisor_core::policy::{Policy, Silo, StaticPartition, Verdict, XenDefault};
     pub use xenvisor_core::sched::{RoundRobin, Scheduler};

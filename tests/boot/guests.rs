@@ -3,6 +3,7 @@
 use xtask::guests;
 use xtask::machine::Ending;
 
+use crate::policy_images;
 use crate::world::Machine;
 
 fn guest(name: &str) -> Vec<u8> {
@@ -47,4 +48,23 @@ fn a_triple_fault_ends_its_guest_with_a_reason_and_no_other() {
             .any(|line| format!("{line:?}").contains("triple fault")),
         "{lines:?}"
     );
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn each_image_of_a_policy_denies_what_it_should_and_says_why() {
+    for image in policy_images::ALL {
+        let running = Machine::with(image.name)
+            .module("intruder", &guest("intruder"))
+            .module("neighbour", &guest("neighbour"))
+            .ends(Ending::GuestsEnded);
+        let said = running.console().text();
+        let log = format!("{:#?}", running.log().lines());
+        let missing = policy_images::missing(&image, &said, &log);
+        assert!(
+            missing.is_empty(),
+            "{}: no {missing:?} in:\n{said}\n{log}",
+            image.name
+        );
+    }
 }

@@ -14,5 +14,7 @@ mod command;
 mod guests;
 mod host;
 mod linux;
+#[path = "../policies/images.rs"]
+mod policy_images;
 mod processor;
 mod world;

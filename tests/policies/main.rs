@@ -9,6 +9,7 @@
 
 mod any_words;
 mod every_act;
+mod images;
 #[path = "../world/mod.rs"]
 mod world;
 
@@ -266,4 +267,21 @@ fn running_guests_are_denied_as_well_and_go_on() {
     let (log, console) = talk(Box::new(System::default));
     assert!(!log.contains("denied"), "{log}");
     assert!(console.contains("I map the grant"), "{console}");
+}
+
+#[test]
+fn each_image_of_a_policy_denies_on_the_simulated_machine_what_it_should() {
+    for image in images::ALL {
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--example", image.name])
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        let missing = images::missing(&image, &shown, &shown);
+        assert!(
+            output.status.success() && missing.is_empty(),
+            "{}: no {missing:?} in:\n{shown}",
+            image.name
+        );
+    }
 }

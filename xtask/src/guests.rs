@@ -6,8 +6,14 @@ use std::path::PathBuf;
 
 /// The package they are in.
 const PACKAGE: &str = "xenvisor-guests";
-/// Examples whose guests are ours: each module and guest has the name of the program in it.
-const OF_EXAMPLES: [(&str, &[&str]); 1] = [("two_guests", &["ping", "pong"])];
+/// Examples whose guests are ours: each module has the name of the program in it.
+const OF_EXAMPLES: [(&str, &[&str]); 5] = [
+    ("two_guests", &["ping", "pong"]),
+    ("xen_default", &["intruder", "neighbour"]),
+    ("silo", &["intruder", "neighbour"]),
+    ("partitioned", &["intruder", "neighbour"]),
+    ("read_only_grants", &["intruder", "neighbour"]),
+];
 
 /// The guests of an example, if it runs ours instead of a kernel.
 pub fn of(example: &str) -> Option<&'static [&'static str]> {

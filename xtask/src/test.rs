@@ -7,10 +7,17 @@ use clap::Args;
 use std::time::Instant;
 
 /// The images the boot tests start.
-const IMAGES: [&str; 2] = ["linux", "two_guests"];
+const IMAGES: [&str; 6] = [
+    "linux",
+    "two_guests",
+    "xen_default",
+    "silo",
+    "partitioned",
+    "read_only_grants",
+];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 4] = ["ping", "pong", "hello", "triple_fault"];
+const GUESTS: [&str; 6] = ["ping", "pong", "hello", "triple_fault", "intruder", "neighbour"];
 
 /// What `test` takes.
 #[derive(Debug, Args)]

@@ -62,6 +62,46 @@ impl Console {
     }
 }
 
+/// A line that is being written; what does not fit is cut.
+pub(crate) struct Line {
+    bytes: [u8; Self::LONGEST],
+    used: usize,
+}
+
+impl Line {
+    const LONGEST: usize = 512;
+    const END: &str = "\r\n";
+
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes: [0; Self::LONGEST],
+            used: 0,
+        }
+    }
+
+    /// The whole, with its end.
+    pub(crate) fn end(&mut self) -> &str {
+        let end = self.used + Self::END.len();
+        self.bytes[self.used..end].copy_from_slice(Self::END.as_bytes());
+        core::str::from_utf8(&self.bytes[..end]).unwrap_or(Self::END)
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = Self::LONGEST - Self::END.len() - self.used;
+        let taken = text.floor_char_boundary(room);
+        self.bytes[self.used..self.used + taken].copy_from_slice(&text.as_bytes()[..taken]);
+        self.used += taken;
+        if taken < text.len() {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
+}
+
 impl fmt::Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let producer = offset_of!(Interface, out_prod);

@@ -7,7 +7,7 @@ use xenvisor_abi::memory::{AddToPhysmap, XENMAPSPACE_shared_info, XENMEM_add_to_
 use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_hvm_op, HYPERVISOR_memory_op};
 
 use crate::Shutdown;
-use crate::console::Console;
+use crate::console::{Console, Line};
 use crate::hypercall;
 
 /// A page of this guest that the hypervisor or another guest writes to.
@@ -55,8 +55,10 @@ impl Guest {
     pub fn say(&mut self, line: core::fmt::Arguments<'_>) {
         use core::fmt::Write;
         if let Some(console) = &mut self.console {
-            let _infallible = console.write_fmt(line);
-            let _infallible = console.write_str("\r\n");
+            // In one piece, so that lines of two guests do not mix.
+            let mut whole = Line::new();
+            let _too_long = whole.write_fmt(line);
+            let _infallible = console.write_str(whole.end());
         }
     }
 

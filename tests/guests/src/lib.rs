@@ -28,6 +28,8 @@ mod grants;
 mod guest;
 #[cfg(target_os = "none")]
 pub mod hypercall;
+#[cfg(target_os = "none")]
+mod others;
 #[cfg(not(target_os = "none"))]
 mod workstation;
 

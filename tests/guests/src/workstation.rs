@@ -33,6 +33,19 @@ impl Guest {
     pub fn map_offer(&self, _of: u16, _reference: u32) -> Result<i16, i64> {
         Err(0)
     }
+    pub fn map_offer_to_read(&self, _of: u16, _reference: u32) -> Result<i16, i64> {
+        Err(0)
+    }
+    pub fn frames_of(&self, _domain: u16) -> Result<i64, i64> {
+        Err(0)
+    }
+    pub fn shut_down_another(&self, _domain: u16) -> Result<i64, i64> {
+        Err(0)
+    }
+    pub fn write_to_host(&self, _text: &str) -> Result<i64, i64> {
+        Err(0)
+    }
+    pub fn sleep_ns(&self, _ns: u64) {}
     pub fn triple_fault(&self) -> ! {
         std::process::exit(1)
     }

@@ -1,5 +1,6 @@
 //! The programs that simulated guests run, by name.
 
+mod intruder;
 mod linux;
 mod ping;
 
@@ -18,11 +19,13 @@ impl Programs {
         Self(BTreeMap::new())
     }
 
-    /// Those that come with the simulator: `linux`, `ping`, `pong`.
+    /// Those that come with the simulator: `linux`, `ping` and `pong`, `intruder` and `neighbour`.
     #[must_use]
     pub fn standard() -> Self {
         let mut programs = Self::new();
         programs.add("linux", linux::run);
+        programs.add("intruder", intruder::intruder);
+        programs.add("neighbour", intruder::neighbour);
         programs.add("ping", ping::ping);
         programs.add("pong", ping::pong);
         programs
