@@ -16,5 +16,6 @@
 )]
 
 mod events;
+mod grants;
 mod runner;
 mod world;

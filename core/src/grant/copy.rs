@@ -140,12 +140,10 @@ impl<'a> End<'a> {
         }
     }
 
+    /// Where bytes of the frame are, if they are within it.
     fn at(&self, offset: u16, bytes: u16) -> Result<MachineAddr, CopyError> {
         if usize::from(offset).saturating_add(usize::from(bytes)) > FRAME_BYTES {
             return Err(CopyError::CrossesFrame);
-        }
-        if !self.part.holds(offset, bytes) {
-            return Err(CopyError::OutsideOffer);
         }
         let at = self
             .mfn()
@@ -167,6 +165,9 @@ pub fn copy(
 ) -> Result<(), CopyError> {
     let source_at = source.at(from, bytes)?;
     let destination_at = destination.at(to, bytes)?;
+    if !source.part.holds(from, bytes) || !destination.part.holds(to, bytes) {
+        return Err(CopyError::OutsideOffer);
+    }
     if source.mfn() != destination.mfn() {
         memory.copy(source_at, destination_at, u64::from(bytes));
         return Ok(());
