@@ -98,6 +98,18 @@ impl World {
         world
     }
 
+    /// As [`World::new`], with so many bytes of memory each.
+    pub fn with_memory(domains: u16, bytes: u64, policy: impl Policy + 'static) -> Self {
+        let mut world = Self::empty(domains, policy);
+        for guest in &mut world.guests {
+            *guest = guest.clone().memory(bytes);
+        }
+        for n in 1..=domains {
+            world.create(n).unwrap();
+        }
+        world
+    }
+
     /// As [`World::new`], but nothing is built yet.
     pub fn empty(domains: u16, policy: impl Policy + 'static) -> Self {
         let machine = SimMachine::new(1, Programs::standard());

@@ -41,6 +41,12 @@ pub struct Layout {
     pub fields: &'static [Field],
 }
 
+/// A structure that knows its layout.
+pub trait Described {
+    /// Its layout.
+    const LAYOUT: &'static Layout;
+}
+
 /// All that is defined here of one public header.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
@@ -134,6 +140,23 @@ macro_rules! layouts {
                 $($(#[$field_doc])* pub $field: $type,)*
             }
 
+            impl $crate::describe::Described for $name {
+                const LAYOUT: &'static $crate::describe::Layout = &$crate::describe::Layout {
+                    rust: stringify!($name),
+                    c: $c,
+                    size: ::core::mem::size_of::<$name>(),
+                    align: ::core::mem::align_of::<$name>(),
+                    fields: &[$(
+                        $crate::describe::Field {
+                            rust: stringify!($field),
+                            c: c_name!($field $(, $path)?),
+                            offset: ::core::mem::offset_of!($name, $field),
+                            size: ::core::mem::size_of::<$type>(),
+                        },
+                    )*],
+                };
+            }
+
             impl Default for $name {
                 fn default() -> Self {
                     ::zerocopy::FromZeros::new_zeroed()
@@ -143,20 +166,7 @@ macro_rules! layouts {
 
         /// The structures of this header, under their C names.
         pub const LAYOUTS: &[$crate::describe::Layout] = &[$(
-            $crate::describe::Layout {
-                rust: stringify!($name),
-                c: $c,
-                size: ::core::mem::size_of::<$name>(),
-                align: ::core::mem::align_of::<$name>(),
-                fields: &[$(
-                    $crate::describe::Field {
-                        rust: stringify!($field),
-                        c: c_name!($field $(, $path)?),
-                        offset: ::core::mem::offset_of!($name, $field),
-                        size: ::core::mem::size_of::<$type>(),
-                    },
-                )*],
-            },
+            *<$name as $crate::describe::Described>::LAYOUT,
         )*];
     };
 }

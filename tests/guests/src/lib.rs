@@ -30,8 +30,12 @@ mod guest;
 pub mod hypercall;
 #[cfg(target_os = "none")]
 mod others;
+#[cfg(target_os = "none")]
+pub mod raw;
 #[cfg(not(target_os = "none"))]
 mod workstation;
+#[cfg(not(target_os = "none"))]
+pub use workstation::raw;
 
 #[cfg(target_os = "none")]
 pub use guest::Guest;

@@ -53,3 +53,12 @@ impl Guest {
         std::process::exit(1)
     }
 }
+
+#[expect(missing_docs, reason = "as on the bare machine, where they are documented")]
+pub mod raw {
+    pub fn call(_number: u32, _arguments: [u64; 5]) -> i64 {
+        0
+    }
+    pub fn write(_at: u64, _bytes: &[u8]) {}
+    pub fn read(_at: u64, _bytes: &mut [u8]) {}
+}
