@@ -86,13 +86,11 @@ fn goes_as_with_xen(area: Area) {
 }
 
 #[test]
-#[ignore = "not every answer is as Xen's yet"]
 fn a_talk_about_event_channels_goes_as_it_went_with_xen() {
     goes_as_with_xen(Area::Events);
 }
 
 #[test]
-#[ignore = "not every answer is as Xen's yet"]
 fn a_talk_about_event_queues_goes_as_it_went_with_xen() {
     goes_as_with_xen(Area::Fifo);
 }
