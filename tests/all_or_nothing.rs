@@ -6,6 +6,8 @@
     reason = "a test may fail loudly; that is what it is for"
 )]
 
+#[path = "all_or_nothing/grants.rs"]
+mod grants;
 mod world;
 
 use world::{FAR, FREE, World};
@@ -13,10 +15,7 @@ use xenvisor::abi::event_channel as event;
 use xenvisor::abi::grant_table as grant;
 use xenvisor::abi::memory::{self, AddToPhysmap, RemoveFromPhysmap, Reservation};
 use xenvisor::abi::vcpu::{RegisterVcpuInfo, VCPUOP_register_vcpu_info};
-use xenvisor::abi::xen::{
-    DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_grant_table_op, HYPERVISOR_memory_op,
-    HYPERVISOR_vcpu_op,
-};
+use xenvisor::abi::xen::{DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_memory_op, HYPERVISOR_vcpu_op};
 use xenvisor::abi::{GuestHandle64, xen};
 use xenvisor::prelude::XenDefault;
 use xenvisor::sim::starve;
@@ -48,12 +47,6 @@ fn event_op(world: &World, command: u32) -> bool {
 
 fn memory_op(world: &World, command: u32) -> i64 {
     world.call(1, HYPERVISOR_memory_op, &[command.into(), AT])
-}
-
-/// A call on one grant structure; its status must be fine as well.
-fn grant_op(world: &World, command: u32, status_at: u64) -> bool {
-    let result = world.call(1, HYPERVISOR_grant_table_op, &[command.into(), AT, 1]);
-    result == 0 && world.get::<i16>(1, AT + status_at) == grant::GNTST_okay
 }
 
 fn place(world: &World, n: u16, space: u32, idx: u64, gpfn: u64) {
@@ -232,12 +225,6 @@ const OPERATIONS: &[Operation] = &[
         act: |world| memory_op(world, memory::XENMEM_add_to_physmap) == 0,
     },
     Operation {
-        name: "the grant table grows and is placed", requests: 1, books: true,
-        fill: |_| {},
-        prepare: |world| place(world, 1, memory::XENMAPSPACE_grant_table, 3, FAR),
-        act: |world| memory_op(world, memory::XENMEM_add_to_physmap) == 0,
-    },
-    Operation {
         name: "a frame is moved", requests: 2, books: false,
         fill: |_| {},
         prepare: |world| place(world, 1, memory::XENMAPSPACE_gmfn, FREE + 3, FAR),
@@ -263,30 +250,6 @@ const OPERATIONS: &[Operation] = &[
             world.put(1, AT, &argument);
         },
         act: |world| memory_op(world, memory::XENMEM_remove_from_physmap) == 0,
-    },
-    Operation {
-        name: "grants get another format", requests: 0, books: true,
-        fill: |_| {},
-        prepare: |world| world.put(1, AT, &grant::SetVersion { version: 2 }),
-        act: |world| {
-            let command = grant::GNTTABOP_set_version.into();
-            world.call(1, HYPERVISOR_grant_table_op, &[command, AT, 1]) == 0
-        },
-    },
-    Operation {
-        name: "a grant is mapped", requests: 2, books: true,
-        fill: |_| {},
-        prepare: |world| {
-            let argument = grant::MapGrantRef {
-                host_addr: FAR << 12,
-                flags: grant::MapFlags::HOST_MAP.bits(),
-                reference: 8,
-                dom: 2,
-                ..Default::default()
-            };
-            world.put(1, AT, &argument);
-        },
-        act: |world| grant_op(world, grant::GNTTABOP_map_grant_ref, 18),
     },
     Operation {
         name: "a vcpu_info is moved", requests: 0, books: false,
@@ -330,7 +293,7 @@ fn world() -> World {
 
 #[test]
 fn whichever_request_of_a_hypercall_is_refused_nothing_differs() {
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().chain(grants::OPERATIONS) {
         let mut granted = 0;
         loop {
             let world = world();
@@ -410,7 +373,7 @@ fn whichever_request_of_a_domains_creation_is_refused_nothing_is_left_of_it() {
 
 #[test]
 fn everything_a_domain_had_comes_back_whatever_it_did() {
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().chain(grants::OPERATIONS) {
         let world = world();
         (operation.fill)(&world);
         (operation.prepare)(&world);
