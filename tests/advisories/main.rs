@@ -9,5 +9,7 @@
 )]
 
 mod events;
+mod host;
+mod processor;
 #[path = "../world/mod.rs"]
 mod world;
