@@ -6,10 +6,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use xenvisor_core::domain::Domain;
-use xenvisor_core::domain::create::{create, destroy};
+use xenvisor_core::domain::create::create;
+use xenvisor_core::domain::destroy::Destruction;
 use xenvisor_core::domain::life::{Reason, SuspendResult};
 use xenvisor_core::hypervisor::Hypervisor;
-use xenvisor_core::lock::{Rank, Ranked};
 use xenvisor_core::machine::{Level, Machine};
 use xenvisor_core::memory::frames::Frames;
 use xenvisor_core::number::{DomainId, PcpuId};
@@ -17,7 +17,7 @@ use xenvisor_core::policy::Tally;
 use xenvisor_core::service::Service;
 use xenvisor_core::system::{AfterEnd, BootError, Guest, GuestId, System};
 
-use crate::run::{GoOn, run};
+use crate::run::{Keeper, Work, run};
 
 /// How it went, when the last guest has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,49 +69,115 @@ pub fn launch(
     let ids = system.ids();
     let (policy, scheduler, guests) = system.into_parts();
     let hypervisor = Hypervisor::new(machine, frames, policy, scheduler, services);
-    let ended = Ranked::new(Rank::Output, Ended::Well);
-    let fate = |(id, guest): (&GuestId, &Guest)| Fate {
-        id: id.domain(),
-        name: guest.name.clone(),
-        reason: None,
-        denials: Tally::default(),
-    };
-    let mut fates: Vec<Fate> = ids.iter().zip(&guests).map(fate).collect();
-    let mut alive: usize = 0;
+    let mut keeper = Launcher::new(&ids, &guests);
     for (id, guest) in ids.iter().zip(&guests) {
         match start(&hypervisor, id.domain(), guest) {
-            Some(_) => alive = alive.saturating_add(1),
-            None => *ended.lock() = Ended::Badly,
+            Some(_) => keeper.alive = keeper.alive.saturating_add(1),
+            None => keeper.ended = Ended::Badly,
         }
     }
-    if alive > 0 {
-        run(&hypervisor, PcpuId::new(0), &mut |hypervisor, domain, reason| {
-            let guest = ids
-                .iter()
-                .zip(&guests)
-                .find(|(id, _)| id.domain() == domain.id)
-                .map(|(_, guest)| guest);
-            if reason == Reason::Suspend && domain.resume(SuspendResult::Cancelled) {
-                let line = format_args!("goes on: nobody here saves guests, so its suspension is called off");
-                hypervisor.log(Level::Info, Some(domain.id), line);
-                return GoOn::Yes;
-            }
-            if let Some(fate) = fates.iter_mut().find(|fate| fate.id == domain.id) {
-                fate.reason = Some(reason);
-                fate.denials = fate.denials.with(&domain.denials.tally());
-            }
-            if after(hypervisor, domain, reason, guest, &ended) == AfterEnd::Destroy {
-                alive = alive.saturating_sub(1);
-            }
-            if alive == 0 { GoOn::No } else { GoOn::Yes }
-        });
-    }
-    let ended = *ended.lock();
+    run(&hypervisor, PcpuId::new(0), &mut keeper);
+    let Launcher { ended, fates, .. } = keeper;
     Ok(Finished {
         ended,
         fates,
         hypervisor,
     })
+}
+
+/// Keeps the guests of a description: takes apart those that have ended, and builds those again that want to.
+struct Launcher<'a> {
+    ids: &'a [GuestId],
+    guests: &'a [Guest],
+    fates: Vec<Fate>,
+    /// Guests that run or are being taken apart.
+    alive: usize,
+    ended: Ended,
+    /// Those that are being taken apart; there is room for all.
+    going: Vec<(Destruction, Reason)>,
+}
+
+impl<'a> Launcher<'a> {
+    fn new(ids: &'a [GuestId], guests: &'a [Guest]) -> Self {
+        let fate = |(id, guest): (&GuestId, &Guest)| Fate {
+            id: id.domain(),
+            name: guest.name.clone(),
+            reason: None,
+            denials: Tally::default(),
+        };
+        Self {
+            ids,
+            guests,
+            fates: ids.iter().zip(guests).map(fate).collect(),
+            alive: 0,
+            ended: Ended::Well,
+            going: Vec::with_capacity(guests.len()),
+        }
+    }
+
+    fn guest(&self, id: DomainId) -> Option<&'a Guest> {
+        let all = self.ids.iter().zip(self.guests);
+        all.filter(|(guest, _)| guest.domain() == id)
+            .map(|(_, guest)| guest)
+            .next()
+    }
+
+    /// What becomes of a guest of which nothing is left.
+    fn gone(&mut self, hypervisor: &Hypervisor, id: DomainId, reason: Reason) {
+        let wants_more = matches!(reason, Reason::Reboot | Reason::SoftReset);
+        let again = self
+            .guest(id)
+            .filter(|guest| wants_more && guest.on_reboot == AfterEnd::Restart);
+        let restarted = again.map(|guest| start(hypervisor, id, guest).is_some());
+        if is_bad(reason) || restarted == Some(false) {
+            self.ended = Ended::Badly;
+        }
+        if restarted != Some(true) {
+            self.alive = self.alive.saturating_sub(1);
+        }
+    }
+}
+
+/// Whether a guest that ends so has not ended well.
+const fn is_bad(reason: Reason) -> bool {
+    matches!(reason, Reason::Crash | Reason::Watchdog | Reason::Other(_))
+}
+
+impl Keeper for Launcher<'_> {
+    fn ended(&mut self, hypervisor: &Hypervisor, domain: Arc<Domain>, reason: Reason) {
+        let id = Some(domain.id);
+        if reason == Reason::Suspend && domain.resume(SuspendResult::Cancelled) {
+            let line = format_args!("goes on: nobody here saves guests, so its suspension is called off");
+            return hypervisor.log(Level::Info, id, line);
+        }
+        let denials = domain.denials.tally();
+        if let Some(fate) = self.fates.iter_mut().find(|fate| fate.id == domain.id) {
+            fate.reason = Some(reason);
+            fate.denials = fate.denials.with(&denials);
+        }
+        let level = if is_bad(reason) { Level::Error } else { Level::Info };
+        hypervisor.log(level, id, format_args!("{} has ended: {reason:?}", domain.name));
+        if denials.total() > 0 {
+            hypervisor.log(Level::Info, id, format_args!("{} was {denials}", domain.name));
+        }
+        self.going.push((Destruction::begin(hypervisor, domain), reason));
+    }
+
+    fn work(&mut self, hypervisor: &Hypervisor) -> Work {
+        if let Some((destruction, reason)) = self.going.last_mut()
+            && destruction.go_on(hypervisor)
+        {
+            let (id, reason) = (destruction.domain().id, *reason);
+            // The last hold on it: its memory is free before it is built again.
+            self.going.pop();
+            self.gone(hypervisor, id, reason);
+        }
+        match (self.alive, self.going.is_empty()) {
+            (0, _) => Work::Finished,
+            (_, true) => Work::None,
+            (_, false) => Work::More,
+        }
+    }
 }
 
 /// Builds one guest and says how that went.
@@ -139,45 +205,5 @@ fn start(hypervisor: &Hypervisor, id: DomainId, guest: &Guest) -> Option<Arc<Dom
             hypervisor.machine.console_write(line.as_bytes());
             None
         }
-    }
-}
-
-/// What becomes of a domain that has shut down. Takes the last hold on it, so that its memory is free before it is built
-/// again.
-fn after(
-    hypervisor: &Hypervisor,
-    domain: Arc<Domain>,
-    reason: Reason,
-    guest: Option<&Guest>,
-    ended: &Ranked<Ended>,
-) -> AfterEnd {
-    let id = domain.id;
-    let badly = matches!(reason, Reason::Crash | Reason::Watchdog | Reason::Other(_));
-    let level = if badly { Level::Error } else { Level::Info };
-    hypervisor.log(
-        level,
-        Some(id),
-        format_args!("{} has ended: {reason:?}", domain.name),
-    );
-    let denials = domain.denials.tally();
-    if denials.total() > 0 {
-        hypervisor.log(
-            Level::Info,
-            Some(id),
-            format_args!("{} was {denials}", domain.name),
-        );
-    }
-    destroy(hypervisor, &domain);
-    drop(domain);
-    let wants_more = matches!(reason, Reason::Reboot | Reason::SoftReset);
-    let again = guest.filter(|guest| wants_more && guest.on_reboot == AfterEnd::Restart);
-    let restarted = again.map(|guest| start(hypervisor, id, guest).is_some());
-    if badly || restarted == Some(false) {
-        *ended.lock() = Ended::Badly;
-    }
-    if restarted == Some(true) {
-        AfterEnd::Restart
-    } else {
-        AfterEnd::Destroy
     }
 }

@@ -4,11 +4,13 @@
 //! reservations never fail: their result is how many extents are done, and what stopped them is not said.
 
 mod arguments;
+mod exchange;
 mod map;
 mod meanings;
 mod physmap;
 mod reservation;
 mod status;
+mod tools;
 
 use xenvisor_abi::memory as abi;
 use xenvisor_core::machine::Call;
@@ -31,19 +33,31 @@ const COMMAND: u32 = (1 << PROGRESS_SHIFT) - 1;
 pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
     let at = argument(call, 1);
     match low(argument(call, 0)) & COMMAND {
-        abi::XENMEM_increase_reservation  => reservation::increase(cx, call, at),
-        abi::XENMEM_decrease_reservation  => reservation::decrease(cx, call, at),
-        abi::XENMEM_populate_physmap      => reservation::populate(cx, call, at),
-        abi::XENMEM_maximum_ram_page      => status::maximum_ram_page(cx, call),
-        abi::XENMEM_current_reservation   => status::current_reservation(cx, call, at),
-        abi::XENMEM_maximum_reservation   => status::maximum_reservation(cx, call, at),
-        abi::XENMEM_maximum_gpfn          => status::maximum_gpfn(cx, call, at),
-        abi::XENMEM_add_to_physmap        => physmap::add(cx, call, at),
-        abi::XENMEM_add_to_physmap_batch  => physmap::add_batch(cx, call, at),
-        abi::XENMEM_remove_from_physmap   => physmap::remove(cx, call, at),
-        abi::XENMEM_memory_map            => map::get(cx, at),
-        abi::XENMEM_set_memory_map        => map::set(cx, at),
-        _                                 => Err(Errno::NO_CALL),
+        abi::XENMEM_increase_reservation       => reservation::increase(cx, call, at),
+        abi::XENMEM_decrease_reservation       => reservation::decrease(cx, call, at),
+        abi::XENMEM_populate_physmap           => reservation::populate(cx, call, at),
+        abi::XENMEM_exchange                   => exchange::exchange(cx, call, at),
+        abi::XENMEM_maximum_ram_page           => status::maximum_ram_page(cx, call),
+        abi::XENMEM_current_reservation        => status::current_reservation(cx, call, at),
+        abi::XENMEM_maximum_reservation        => status::maximum_reservation(cx, call, at),
+        abi::XENMEM_maximum_gpfn               => status::maximum_gpfn(cx, call, at),
+        abi::XENMEM_get_vnumainfo              => status::vnuma(cx, call, at),
+        abi::XENMEM_reserved_device_memory_map => status::reserved_devices(cx, call, at),
+        abi::XENMEM_machphys_mfn_list
+        | abi::XENMEM_machphys_compat_mfn_list => status::machphys(cx, call, at),
+        abi::XENMEM_add_to_physmap             => physmap::add(cx, call, at),
+        abi::XENMEM_add_to_physmap_batch       => physmap::add_batch(cx, call, at),
+        abi::XENMEM_remove_from_physmap        => physmap::remove(cx, call, at),
+        abi::XENMEM_memory_map                 => map::get(cx, call, at),
+        abi::XENMEM_set_memory_map             => map::set(cx, call, at),
+        abi::XENMEM_claim_pages                => tools::claim_pages(cx, call, at),
+        abi::XENMEM_set_pod_target
+        | abi::XENMEM_get_pod_target           => tools::pod_target(cx, call, at),
+        abi::XENMEM_access_op                  => tools::access(cx, at),
+        abi::XENMEM_acquire_resource           => tools::acquire_resource(cx, at),
+        // Not for guests whose memory is translated (the machine's map, the table of its frames), and left out of the
+        // build (paging, sharing).
+        _                                      => Err(Errno::NO_CALL),
     }
 }
 

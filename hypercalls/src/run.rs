@@ -21,26 +21,37 @@ use xenvisor_core::vcpu::{Processor, Vcpu, Wait};
 
 use crate::exit::{self, Next};
 
-/// Whether the loop goes on after a domain has ended.
+/// Who decides what becomes of domains that have ended, and does it.
+pub trait Keeper {
+    /// A domain has shut down.
+    fn ended(&mut self, hypervisor: &Hypervisor, domain: Arc<Domain>, reason: Reason);
+
+    /// Does a slice of what there is to do, so short that guests do not notice.
+    fn work(&mut self, hypervisor: &Hypervisor) -> Work;
+}
+
+/// What a [`Keeper`] has left to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GoOn {
-    /// It does.
-    Yes,
-    /// The machine has nothing left to do.
-    No,
+pub enum Work {
+    /// Nothing for now.
+    None,
+    /// Something: the machine does not sleep.
+    More,
+    /// Nothing, ever: the machine has done its work.
+    Finished,
 }
 
 /// How long a sleeping pcpu waits at most before it looks at input again.
 const NAP_NS: u64 = 1_000_000_000;
 
-/// Runs guests on a pcpu until `ended`, which is told of each domain that has shut down, says that this is all.
-pub fn run(
-    hypervisor: &Hypervisor,
-    pcpu: PcpuId,
-    ended: &mut dyn FnMut(&Hypervisor, Arc<Domain>, Reason) -> GoOn,
-) {
+/// Runs guests on a pcpu until the keeper says that this is all.
+pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
     loop {
-        if hypervisor.queues.takes_attention() && bury(hypervisor, ended) == GoOn::No {
+        if hypervisor.queues.takes_attention() {
+            report_ended(hypervisor, keeper);
+        }
+        let work = keeper.work(hypervisor);
+        if work == Work::Finished {
             return;
         }
         for service in &hypervisor.services {
@@ -50,6 +61,7 @@ pub fn run(
         wake_due(hypervisor, now);
         match hypervisor.queues.next(pcpu) {
             Some((key, slice)) => turn(hypervisor, pcpu, key, slice),
+            None if work == Work::More => {}
             None => hypervisor
                 .machine
                 .sleep(hypervisor.queues.next_alarm().min(now.after_ns(NAP_NS))),
@@ -57,22 +69,18 @@ pub fn run(
     }
 }
 
-/// Tells the owner of each domain that has shut down since.
-fn bury(hypervisor: &Hypervisor, ended: &mut dyn FnMut(&Hypervisor, Arc<Domain>, Reason) -> GoOn) -> GoOn {
-    let mut go_on = GoOn::Yes;
+/// Tells the keeper of each domain that has shut down since.
+fn report_ended(hypervisor: &Hypervisor, keeper: &mut dyn Keeper) {
     // By number, one at a time: whoever is told holds the last hold on the domain.
     for id in hypervisor.domain_ids() {
         let Some(domain) = hypervisor.domain(id) else {
             continue;
         };
         let life = *domain.life.lock();
-        if let Life::ShutDown(reason) = life
-            && ended(hypervisor, domain, reason) == GoOn::No
-        {
-            go_on = GoOn::No;
+        if let Life::ShutDown(reason) = life {
+            keeper.ended(hypervisor, domain, reason);
         }
     }
-    go_on
 }
 
 fn wake_due(hypervisor: &Hypervisor, now: Instant) {

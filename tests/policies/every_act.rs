@@ -244,7 +244,7 @@ impl Scene {
                     ..Default::default()
                 };
                 let result = self.call(HYPERVISOR_memory_op, memory::XENMEM_claim_pages, claim);
-                vec![Outcome::NoCall(result)]
+                vec![Error(result)]
             }
             Act::PhysmapAdd => {
                 let add = memory::AddToPhysmap {

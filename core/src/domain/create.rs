@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::destroy::destroy;
 use super::params::Index;
 use super::settings::{MapEntry, Settings};
 use super::{Domain, Parts};
@@ -119,22 +120,6 @@ pub fn create<'a>(
     }
     domain.begin();
     Ok(domain)
-}
-
-/// Takes a domain that has shut down off everything that knows of it. Its memory goes back when the last hold on it
-/// does.
-pub fn destroy(hypervisor: &Hypervisor, domain: &Arc<Domain>) {
-    *domain.life.lock() = super::life::Life::Dying;
-    hypervisor.unlist(domain.id);
-    domain
-        .vcpus
-        .iter()
-        .for_each(|vcpu| hypervisor.queues.remove(vcpu.key));
-    hypervisor.queues.remove_watchdogs(domain.id);
-    domain.close_ports(hypervisor);
-    domain.give_up_mappings(hypervisor);
-    detach(hypervisor, domain, hypervisor.services.len());
-    *domain.life.lock() = super::life::Life::Gone;
 }
 
 fn module(module: crate::system::Module) -> build::Module<'static> {
@@ -334,7 +319,7 @@ fn attach<'a>(hypervisor: &Hypervisor, domain: &Arc<Domain>) -> Result<(), Creat
 }
 
 /// Lets the first `count` services forget the domain.
-fn detach(hypervisor: &Hypervisor, domain: &Arc<Domain>, count: usize) {
+pub(super) fn detach(hypervisor: &Hypervisor, domain: &Arc<Domain>, count: usize) {
     hypervisor
         .services
         .iter()

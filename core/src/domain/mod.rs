@@ -4,6 +4,7 @@
 //! [`crate::lock::Rank`]); what is only set while it is built is plain. Everything a domain owns ends with it.
 
 pub mod create;
+pub mod destroy;
 pub mod life;
 pub mod params;
 pub mod settings;
@@ -16,17 +17,16 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::clock::Instant;
-use crate::event::{Ports, Progress, close_some};
+use crate::event::Ports;
 use crate::grant::handles::Handles;
-use crate::grant::map::{self, Party};
+use crate::grant::map::Party;
 use crate::grant::table::GrantTable;
-use crate::hypervisor::Hypervisor;
 use crate::lock::{Rank, Ranked};
 use crate::machine::{Machine, Width};
 use crate::memory::domain_memory::DomainMemory;
 use crate::memory::guest::GuestMemory;
 use crate::memory::leaving::Leaving;
-use crate::number::{DomainId, GrantHandle, Port, VcpuId, Vector};
+use crate::number::{DomainId, VcpuId, Vector};
 use crate::p2m::Flush;
 use crate::policy::Denials;
 use crate::sched::RunQueues;
@@ -40,11 +40,6 @@ use watchdog::{WatchdogError, Watchdogs};
 
 /// How many `vcpu_info` the shared info page has room for (`XEN_LEGACY_MAX_VCPUS`).
 pub const SHARED_INFO_VCPUS: u32 = 32;
-
-/// Ports closed in one go.
-const CLOSE_SLICE: u32 = 1024;
-/// Receipts looked at in one go.
-const GIVE_UP_SLICE: u32 = 1024;
 
 /// A guest as the hypervisor knows it.
 pub struct Domain {
@@ -329,24 +324,6 @@ impl Domain {
             .all(|vcpu| vcpu.activity.get() == Activity::Offline)
         {
             self.shut_down(Reason::PowerOff);
-        }
-    }
-
-    /// Closes all ports: nobody can send to the domain any more, and peers see their ends unbound.
-    pub fn close_ports(&self, hypervisor: &Hypervisor) {
-        self.ports.lock().retire();
-        let mut from = Port::new(0);
-        while let Progress::Continue(next) = close_some(self, from, CLOSE_SLICE, |id| hypervisor.domain(id)) {
-            from = next;
-        }
-    }
-
-    /// Gives up all that the domain has mapped of others, when no vcpu of it runs any more.
-    pub fn give_up_mappings(&self, hypervisor: &Hypervisor) {
-        let mut from = GrantHandle::new(0);
-        let find = |id| hypervisor.domain(id);
-        while let map::Progress::Continue(next) = map::give_up_some(self.party(), from, GIVE_UP_SLICE, find) {
-            from = next;
         }
     }
 

@@ -7,10 +7,14 @@
 //!   object's.
 //! * References go back only after a flush: through [`Leaving`].
 //! * A grant is taken away by its receipt alone; nothing else removes or replaces it.
+//! * Frames can count for the domain that are not there: what it has reserved without a place, and RAM that it lost
+//!   the place of. Xen keeps such frames until the domain ends; here only their number is kept, which is all that a
+//!   guest can tell.
 //!
 //! Lock: the second stage ([`Rank::SecondStage`]); what stands behind a guest frame is decided and changed in one
 //! hold of it. It must never be taken to touch guest memory: that is the way of [`GuestMemory`].
 
+mod give_back;
 mod place;
 
 use alloc::boxed::Box;
@@ -27,7 +31,7 @@ use crate::memory::frames::{Frames, OutOfFrames, Owner, Pin};
 use crate::memory::guest::GuestMemory;
 use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, Gfn, Mfn, Order};
-use crate::p2m::{Kind, MapError, Rights, SecondStage, Target};
+use crate::p2m::{Flush, Kind, MapError, Rights, SecondStage, Target};
 
 /// The memory of one domain.
 pub struct DomainMemory {
@@ -37,6 +41,8 @@ pub struct DomainMemory {
     memory: Arc<dyn MachineMemory>,
     /// The highest guest frame that was ever mapped.
     highest: AtomicU64,
+    /// Frames that count and are not there.
+    unplaced: AtomicU64,
 }
 
 impl DomainMemory {
@@ -60,6 +66,7 @@ impl DomainMemory {
             frames,
             memory,
             highest: AtomicU64::new(0),
+            unplaced: AtomicU64::new(0),
         })
     }
 
@@ -116,11 +123,29 @@ impl DomainMemory {
     /// Counts frames for the domain that it gets no place for. `false` if it may not have as many.
     #[must_use]
     pub fn reserve(&self, frames: u64) -> bool {
-        self.frames.charge(self.owner, frames)
+        let may = self.frames.charge(self.owner, frames);
+        if may {
+            self.unplaced.fetch_add(frames, Ordering::Relaxed);
+        }
+        may
     }
 
-    /// Puts fresh RAM, all zeros, behind a block of guest frames. A single frame replaces what was there; a larger
-    /// block has to be empty.
+    /// How many frames count that are not there.
+    #[must_use]
+    pub fn unplaced(&self) -> u64 {
+        self.unplaced.load(Ordering::Relaxed)
+    }
+
+    /// Lets a frame that loses its place count as before.
+    fn goes_on_to_count(&self, old: Option<Target>) {
+        if old.is_some_and(|old| old.kind == Kind::Ram) {
+            self.frames.charge_anyway(self.owner, 1);
+            self.unplaced.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts fresh RAM, all zeros, behind a block of guest frames. A single frame replaces what was there, which goes on
+    /// to count; a larger block has to be empty. A block up to 2 MiB may begin anywhere.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -134,7 +159,9 @@ impl DomainMemory {
         leaving.make_room();
         let mut stage = self.stage.lock();
         if order == Order::FRAME {
+            let old = stage.translate(at).map(|leaf| leaf.target);
             self.replace(&mut **stage, at, target, leaving)?;
+            self.goes_on_to_count(old);
         } else {
             let mut occupied = None;
             stage.leaves(at, &mut |first, _| {
@@ -144,10 +171,59 @@ impl DomainMemory {
             if let Some(there) = occupied.filter(|there| there.raw() - at.raw() < order.frames()) {
                 return Err(PopulateError::Occupied(there));
             }
-            leaving.add(stage.map(at, order, target)?, None);
+            self.map_block(&mut **stage, at, order, target, leaving)?;
         }
         block.keep();
         self.note(at, order);
+        Ok(())
+    }
+
+    /// Maps a block behind guest frames where nothing is.
+    fn map_block(
+        &self,
+        stage: &mut dyn SecondStage,
+        at: Gfn,
+        order: Order,
+        to: Target,
+        leaving: &mut Leaving<'_>,
+    ) -> Result<(), MapError> {
+        if at.raw().is_multiple_of(order.frames()) {
+            leaving.add(stage.map(at, order, to)?, None);
+            return Ok(());
+        }
+        if order > Order::LARGE {
+            return Err(MapError::Misaligned);
+        }
+        let further = |n: u64| {
+            let target = Target {
+                mfn: Mfn::new(to.mfn.raw().saturating_add(n)),
+                ..to
+            };
+            let gfn = at.checked_add(n).ok_or(MapError::OutOfRange)?;
+            Ok::<_, MapError>((gfn, target))
+        };
+        // Its two ends lie in two tables at most. Once they are mapped, all the rest is certain.
+        let last = order.frames() - 1;
+        let (end, end_target) = further(last)?;
+        let mut owed = stage.map(end, Order::FRAME, end_target)?;
+        match stage.map(at, Order::FRAME, to) {
+            Ok(first) => owed = owed.and(first),
+            Err(error) => {
+                // A vcpu may have seen the end meanwhile: its frame goes back after a flush.
+                let undone = stage.unmap(end, Order::FRAME).unwrap_or(Flush::Domain);
+                let held = self.frames.reference(end_target.mfn, Owner::Domain(self.owner));
+                leaving.add(
+                    owed.and(undone).and(Flush::Domain),
+                    held.then_some(end_target.mfn),
+                );
+                return Err(error);
+            }
+        }
+        for n in 1..last {
+            let (gfn, target) = further(n)?;
+            owed = owed.and(stage.map(gfn, Order::FRAME, target)?);
+        }
+        leaving.add(owed, None);
         Ok(())
     }
 
@@ -182,18 +258,22 @@ impl DomainMemory {
             Kind::Grant | Kind::Foreign => Err(TakeError::NotOwn(at)),
             Kind::Device => Err(TakeError::Device(at)),
         })
+        .map(|_| ())
     }
 
-    /// As [`DomainMemory::take`], for frames of other domains too.
+    /// Empties a guest frame, of frames of other domains too. RAM goes on to count: the domain has given up the place
+    /// and not the frame.
     ///
     /// # Errors
     /// Nothing has changed then.
     pub fn remove(&self, at: Gfn, leaving: &mut Leaving<'_>) -> Result<(), TakeError> {
-        self.take_if(at, leaving, |kind| match kind {
+        let old = self.take_if(at, leaving, |kind| match kind {
             Kind::Ram | Kind::Special | Kind::Foreign => Ok(()),
             Kind::Grant => Err(TakeError::NotOwn(at)),
             Kind::Device => Err(TakeError::Device(at)),
-        })
+        })?;
+        self.goes_on_to_count(Some(old));
+        Ok(())
     }
 
     fn take_if(
@@ -201,14 +281,14 @@ impl DomainMemory {
         at: Gfn,
         leaving: &mut Leaving<'_>,
         may: impl Fn(Kind) -> Result<(), TakeError>,
-    ) -> Result<(), TakeError> {
+    ) -> Result<Target, TakeError> {
         leaving.make_room();
         let mut stage = self.stage.lock();
         let old = stage.translate(at).ok_or(TakeError::NotMapped(at))?.target;
         may(old.kind)?;
         let owed = stage.unmap(at, Order::FRAME)?;
         leaving.add(owed, self.unhooked(old));
-        Ok(())
+        Ok(old)
     }
 
     /// The reference that a leaf owned, once it is no longer mapped.
@@ -241,13 +321,8 @@ impl DomainMemory {
 impl Drop for DomainMemory {
     fn drop(&mut self) {
         // No vcpu is left that could have cached anything: frames go back at once.
-        let stage = self.stage.lock();
-        stage.leaves(Gfn::new(0), &mut |_, leaf| {
-            if let Kind::Ram | Kind::Foreign = leaf.target.kind {
-                self.frames.release_all(leaf.target.mfn, leaf.order.frames());
-            }
-            true
-        });
+        self.give_back_all();
+        self.frames.uncharge(self.owner, self.unplaced());
         self.frames.close_account(self.owner);
     }
 }

@@ -143,6 +143,12 @@ impl Frames {
         self.total
     }
 
+    /// The first frame there may be: none below it is ever handed out.
+    #[must_use]
+    pub const fn start(&self) -> Mfn {
+        Mfn::new(self.first)
+    }
+
     /// The frame behind the last one.
     #[must_use]
     pub fn end(&self) -> Mfn {
@@ -296,6 +302,17 @@ impl Frames {
     #[must_use]
     pub fn charge(&self, domain: DomainId, frames: u64) -> bool {
         self.lists.lock().accounts.charge(domain, frames)
+    }
+
+    /// As [`Frames::charge`], for frames that the domain has now and will not have for long: they go on to count, so
+    /// there is no limit to ask.
+    pub fn charge_anyway(&self, domain: DomainId, frames: u64) {
+        self.lists.lock().accounts.charge_anyway(domain, frames);
+    }
+
+    /// Counts frames no longer that are not there.
+    pub fn uncharge(&self, domain: DomainId, frames: u64) {
+        self.lists.lock().accounts.refund(domain, frames);
     }
 
     /// Whose the frame is and how many references there are; `None` for a frame that is not in use.

@@ -1,10 +1,12 @@
 //! The memory map as firmware would report it: e820 entries of 20 bytes without padding.
 
 use xenvisor_core::domain::settings::MapEntry;
+use xenvisor_core::machine::Call;
 use xenvisor_core::memory::room;
 use xenvisor_core::policy::MemoryMapSet;
 
 use super::arguments::Map;
+use super::progress;
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
@@ -15,7 +17,10 @@ const MOST: u32 = 1024;
 const ENTRY: usize = 20;
 
 /// Gives the caller its own map. `NO_CALL` if it has none.
-pub(super) fn get(cx: &Context<'_>, at: u64) -> Served {
+pub(super) fn get(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::NO_CALL);
+    }
     let argument = Map::read(cx, at)?;
     let count_reply = cx.reserve::<u32>(at)?;
     let mut index: u32 = 0;
@@ -43,7 +48,10 @@ pub(super) fn get(cx: &Context<'_>, at: u64) -> Served {
 }
 
 /// Gives a domain another map: by default, only itself may.
-pub(super) fn set(cx: &Context<'_>, at: u64) -> Served {
+pub(super) fn set(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::NO_CALL);
+    }
     let (domain, argument) = Map::read_foreign(cx, at)?;
     if argument.count > MOST {
         return Err(Errno::INVALID);

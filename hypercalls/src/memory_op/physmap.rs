@@ -26,11 +26,7 @@ pub(super) fn add(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     if argument.space == abi::XENMAPSPACE_gmfn_foreign {
         return Err(Errno::NO_CALL);
     }
-    let target = cx.domain(argument.domain)?;
-    cx.authorise(PhysmapAdd {
-        caller: cx.caller.id,
-        target: target.id,
-    })?;
+    let target = target(cx, argument.domain, argument.space)?;
     if argument.space != abi::XENMAPSPACE_gmfn_range {
         place(&target, argument.space, argument.index, Gfn::new(argument.frame))?;
         return Ok(Answer::OK);
@@ -50,6 +46,20 @@ pub(super) fn add(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     Ok(Answer::OK)
 }
 
+/// Whose memory changes. `ACCESS` where devices' memory would be placed, which only the domain that drives the host may
+/// have.
+fn target(cx: &Context<'_>, domain: u16, space: u32) -> Result<Arc<Domain>, Errno> {
+    let target = cx.domain(domain)?;
+    if space == abi::XENMAPSPACE_dev_mmio {
+        return Err(Errno::ACCESS);
+    }
+    cx.authorise(PhysmapAdd {
+        caller: cx.caller.id,
+        target: target.id,
+    })?;
+    Ok(target)
+}
+
 /// Places many frames, each with an outcome of its own.
 pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     let start = u16::try_from(progress(call)).map_err(|_| Errno::DOMAIN)?;
@@ -58,12 +68,9 @@ pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     if space == abi::XENMAPSPACE_gmfn_range {
         return Err(Errno::NOT_SUPPORTED);
     }
-    let target = cx.domain(argument.domain)?;
-    cx.authorise(PhysmapAdd {
-        caller: cx.caller.id,
-        target: target.id,
-    })?;
-    if argument.size < start {
+    let target = target(cx, argument.domain, space)?;
+    // A call that goes on has something left to do.
+    if argument.size < start || argument.size == start && start != 0 {
         return Err(Errno::SEQUENCE);
     }
     let end = argument.size.min(start.saturating_add(SLICE));

@@ -7,8 +7,8 @@ use xenvisor_abi::memory as abi;
 use xenvisor_core::domain::Domain;
 use xenvisor_core::machine::Call;
 use xenvisor_core::memory::leaving::Leaving;
-use xenvisor_core::number::{Gfn, Order};
-use xenvisor_core::policy::{Change, MemoryReserve};
+use xenvisor_core::number::{FRAME_SHIFT, Gfn, Order};
+use xenvisor_core::policy::{Change, HostManage, MemoryReserve, Verdict};
 
 use super::arguments::Reservation;
 use super::{again, progress};
@@ -16,7 +16,7 @@ use crate::answer::{Answer, Served};
 use crate::context::Context;
 
 /// Largest extent of a guest without devices of its own: 2 MiB (Xen's `memop-max-order`).
-const LARGEST: Order = Order::LARGE;
+pub(super) const LARGEST: Order = Order::LARGE;
 /// Frames handled before others get their turn.
 const SLICE: u64 = 1024;
 /// More extents than that leave no room for the progress beside the command.
@@ -64,16 +64,8 @@ pub(super) fn decrease(cx: &Context<'_>, call: &Call, at: u64) -> Served {
 /// Puts fresh memory behind extents.
 pub(super) fn populate(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     each(cx, call, at, |domain, first, order, leaving| {
-        let Some(first) = first(cx) else {
-            return Step::Stop;
-        };
-        let done = if first.raw().is_multiple_of(order.frames()) {
-            domain.memory.populate(first, order, leaving).is_ok()
-        } else {
-            // Large frames have to be aligned; small ones do as well.
-            let end = first.checked_add(order.frames());
-            end.is_some_and(|end| domain.memory.populate_range(first..end, leaving).is_ok())
-        };
+        let first = first(cx);
+        let done = first.is_some_and(|first| domain.memory.populate(first, order, leaving).is_ok());
         if done { Step::Done } else { Step::Stop }
     })
 }
@@ -90,20 +82,24 @@ fn each(
     let Ok(reservation) = Reservation::read(cx, at) else {
         return nothing;
     };
-    if reservation.count > MOST_EXTENTS || start >= reservation.count || !is_possible(reservation.flags) {
+    if reservation.count > MOST_EXTENTS || start >= reservation.count {
         return nothing;
     }
     let Ok(target) = cx.domain(reservation.domain) else {
         return nothing;
     };
+    let change = match crate::table::command(call) & super::COMMAND {
+        abi::XENMEM_increase_reservation => Change::Increase,
+        abi::XENMEM_decrease_reservation => Change::Decrease,
+        _ => Change::Populate,
+    };
+    if !is_possible(cx, reservation.flags, change) {
+        return nothing;
+    }
     let request = MemoryReserve {
         caller: cx.caller.id,
         target: target.id,
-        change: match crate::table::command(call) & super::COMMAND {
-            abi::XENMEM_increase_reservation => Change::Increase,
-            abi::XENMEM_decrease_reservation => Change::Decrease,
-            _ => Change::Populate,
-        },
+        change,
         extents: reservation.count,
         order: reservation.order,
     };
@@ -115,7 +111,7 @@ fn each(
         return nothing;
     };
     let populate_on_demand = abi::MemoryFlags::POPULATE_ON_DEMAND.bits();
-    if reservation.flags & populate_on_demand != 0 && is_populate(call) {
+    if reservation.flags & populate_on_demand != 0 && change == Change::Populate {
         // It would be for a builder; a guest may not do it to itself.
         return nothing;
     }
@@ -134,16 +130,34 @@ fn each(
     Ok(Answer::Done(done))
 }
 
-fn is_populate(call: &Call) -> bool {
-    crate::table::command(call) & super::COMMAND == abi::XENMEM_populate_physmap
+/// Whether memory as the flags want it could exist. A guest cannot see how wide its machine addresses are, so that
+/// nothing more is made of it than that.
+fn is_possible(cx: &Context<'_>, flags: u32, change: Change) -> bool {
+    let [bits, ..] = flags.to_le_bytes();
+    let below = u32::from(bits)
+        .checked_sub(FRAME_SHIFT)
+        .filter(|width| *width > 0)
+        .map(|width| 1_u64.checked_shl(width).unwrap_or(u64::MAX));
+    let exists = match below {
+        _ if bits == 0 => true,
+        None => false,
+        Some(end) => change == Change::Decrease || cx.hypervisor.frames.start().raw() < end,
+    };
+    let virtual_node = flags & abi::MemoryFlags::VNODE.bits() != 0;
+    exists && (virtual_node || may_name_node(cx, flags))
 }
 
-/// Whether memory as the flags want it could exist. Which node it is on and how wide its machine addresses are, a
-/// translated guest cannot see, so that nothing more is made of it.
-fn is_possible(flags: u32) -> bool {
-    let [bits, node, ..] = flags.to_le_bytes();
+/// Whether the caller may want memory of the node it names. Who manages the host may name any that can be; what others
+/// say is ignored, unless they insist: there is no node that a guest may insist on (XSA-231).
+pub(super) fn may_name_node(cx: &Context<'_>, flags: u32) -> bool {
+    let [_, node, ..] = flags.to_le_bytes();
     let node = node.wrapping_sub(1);
-    let virtual_node = flags & abi::MemoryFlags::VNODE.bits() != 0;
-    (bits == 0 || u32::from(bits) > xenvisor_core::number::FRAME_SHIFT)
-        && (virtual_node || node == ANY_NODE || node < NODES)
+    if node == ANY_NODE {
+        return true;
+    }
+    let request = HostManage { caller: cx.caller.id };
+    if cx.hypervisor.policy.host_manage(&request) == Verdict::Allow {
+        return node < NODES;
+    }
+    flags & abi::MemoryFlags::EXACT_NODE_REQUEST.bits() == 0
 }

@@ -1,4 +1,5 @@
-//! How much memory a domain has, may have, and where it ends.
+//! How much memory a domain has, may have, and where it ends; and what there is not: nodes, reserved devices, tables of
+//! the machine's frames.
 
 use xenvisor_abi::memory as abi;
 use xenvisor_core::domain::Domain;
@@ -44,4 +45,46 @@ fn of(cx: &Context<'_>, call: &Call, at: u64, what: impl Fn(&Domain) -> u64) -> 
         target: target.id,
     })?;
     Ok(Answer::Done(what(&target)))
+}
+
+/// How a domain's memory lies on nodes: no domain here has any.
+pub(super) fn vnuma(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::INVALID);
+    }
+    let argument: abi::VnumaTopologyInfo = cx.read_shaped(at)?;
+    if argument.padding != 0 {
+        return Err(Errno::INVALID);
+    }
+    let target = cx.domain(argument.domid)?;
+    cx.authorise(MemoryQuery {
+        caller: cx.caller.id,
+        target: target.id,
+    })?;
+    Err(Errno::NOT_SUPPORTED)
+}
+
+/// Memory that devices of the machine have for themselves, which concerns guests with such devices: there is none.
+pub(super) fn reserved_devices(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::INVALID);
+    }
+    let mut argument: abi::ReservedDeviceMemoryMap = cx.read_shaped(at)?;
+    if abi::ReservedDeviceMemoryFlags::from_bits(argument.flags).is_none() {
+        return Err(Errno::INVALID);
+    }
+    argument.nr_entries = 0;
+    cx.write_shaped(at, &argument)?;
+    Ok(Answer::OK)
+}
+
+/// The frames of the table by which a PV guest finds its frames: there is no such table, so no frame is listed.
+pub(super) fn machphys(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::NO_CALL);
+    }
+    let mut argument: abi::MachphysMfnList = cx.read_shaped(at)?;
+    argument.nr_extents = 0;
+    cx.write_shaped(at, &argument)?;
+    Ok(Answer::OK)
 }

@@ -15,6 +15,9 @@ use crate::answer::{Answer, Served};
 use crate::errno::Errno;
 use crate::testing::{NOWHERE, RAM_FRAMES, World};
 
+mod exchange;
+mod tools;
+
 /// Where arguments and lists lie in a guest's memory.
 const ARGUMENT: u64 = 0x1000;
 const LIST: u64 = 0x2000;
@@ -116,7 +119,7 @@ fn what_cannot_be_placed_is_refused_with_xens_number() {
         "not in version 1"
     );
     assert_eq!(guest.add(abi::XENMAPSPACE_gmfn, 0x900, 9), invalid);
-    assert_eq!(guest.add(abi::XENMAPSPACE_dev_mmio, 0, 9), invalid);
+    assert_eq!(guest.add(abi::XENMAPSPACE_dev_mmio, 0, 9), Err(Errno::ACCESS));
     assert_eq!(guest.add(77, 0, 9), invalid);
     assert_eq!(guest.add(abi::XENMAPSPACE_shared_info, 0, u64::MAX), invalid);
     assert_eq!(
@@ -221,7 +224,8 @@ fn a_removed_frame_is_gone_and_cannot_be_removed_again() {
     assert_eq!(guest.remove(u64::MAX), Err(Errno::NO_ENTRY));
     assert_eq!(
         guest.ask(abi::XENMEM_current_reservation),
-        Ok(Answer::Done(RAM_FRAMES - 1))
+        Ok(Answer::Done(RAM_FRAMES)),
+        "the domain has given up the place and not the frame"
     );
 }
 
@@ -303,18 +307,37 @@ fn a_reservation_that_cannot_be_leaves_the_count_where_it_was() {
     };
     let nothing = Ok(Answer::Done(0));
     assert_eq!(increase(&|_| ()), Ok(Answer::Done(3)));
+    let exactly = abi::MemoryFlags::EXACT_NODE_REQUEST.bits();
     assert_eq!(
-        increase(&|r| r.mem_flags = 65 << 8),
-        nothing,
-        "there is no node 64"
+        increase(&|r| r.mem_flags = 0xfe00),
+        Ok(Answer::Done(3)),
+        "a node is a wish"
     );
-    assert_eq!(increase(&|r| r.mem_flags = 64 << 8), Ok(Answer::Done(3)));
+    assert_eq!(
+        increase(&|r| r.mem_flags = 0xfe00 | exactly),
+        nothing,
+        "no guest may insist"
+    );
+    assert_eq!(increase(&|r| r.mem_flags = 0x100 | exactly), nothing);
+    assert_eq!(
+        increase(&|r| r.mem_flags = exactly),
+        Ok(Answer::Done(3)),
+        "on nothing"
+    );
+    let virtual_node = abi::MemoryFlags::VNODE.bits();
+    assert_eq!(
+        increase(&|r| r.mem_flags = 0x900 | virtual_node | exactly),
+        Ok(Answer::Done(3))
+    );
     assert_eq!(
         increase(&|r| r.mem_flags = 12),
         nothing,
         "no address is that narrow"
     );
-    assert_eq!(increase(&|r| r.mem_flags = 13), Ok(Answer::Done(3)));
+    // The machine of these tests has its first frame at 64 KiB.
+    assert_eq!(increase(&|r| r.mem_flags = 16), nothing);
+    assert_eq!(increase(&|r| r.mem_flags = 17), Ok(Answer::Done(3)));
+    assert_eq!(increase(&|r| r.mem_flags = 255), Ok(Answer::Done(3)));
     assert_eq!(increase(&|r| r.domid = 2), nothing);
     assert_eq!(increase(&|r| r.domid = 3), nothing);
     assert_eq!(increase(&|r| r.nr_extents = 1 << 26), nothing);
@@ -460,7 +483,7 @@ fn a_policy_that_denies_is_obeyed() {
 #[test]
 fn commands_of_other_kinds_of_guests_do_not_exist() {
     let guest = Guest::new();
-    for command in [8, 10, 11, 12, 31, 63] {
+    for command in [8, 10, 12, 18, 19, 20, 22, 29, 31, 63] {
         assert_eq!(guest.ask(command), Err(Errno::NO_CALL), "{command}");
     }
     assert!(matches!(
