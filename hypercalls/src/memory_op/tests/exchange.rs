@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Change = fn(&mut abi::Exchange);
+
 fn list(domid: u16, nr_extents: u64, extent_order: u32) -> abi::Reservation {
     abi::Reservation {
         extent_start: GuestHandle64(LIST),
@@ -59,7 +61,7 @@ fn an_exchange_of_nothing_is_done() {
 fn what_is_wrong_with_an_exchange_is_found_in_xens_order() {
     let guest = Guest::new();
     #[rustfmt::skip]
-    let rows: [(&str, fn(&mut abi::Exchange), Errno); 10] = [
+    let rows: [(&str, Change, Errno); 10] = [
         ("too large",            |e| { e.input.extent_order = 10; e.input.domid = 9; }, Errno::NOT_PERMITTED),
         ("given too large",      |e| e.output.extent_order = u32::MAX,                  Errno::NOT_PERMITTED),
         ("further than the end", |e| e.nr_exchanged = 5,                                Errno::INVALID),
