@@ -68,3 +68,45 @@ fn each_image_of_a_policy_denies_what_it_should_and_says_why() {
         );
     }
 }
+
+/// Runs `exchange` in two guests of these widths, with more words on their command lines, until both have said that it
+/// went well.
+fn exchange(one: (u32, &str), two: (u32, &str)) {
+    let program = |bits| {
+        let built = match bits {
+            32 => guests::build_32("exchange"),
+            _ => guests::build("exchange"),
+        };
+        std::fs::read(built.unwrap()).unwrap()
+    };
+    let running = Machine::with("exchange")
+        .module("one", &program(one.0))
+        .module("two", &program(two.0))
+        .line(&format!("guest.one.cmdline=\"peer=2 role=first {}\"", one.1))
+        .line(&format!("guest.two.cmdline=\"peer=1 {}\"", two.1))
+        .ends(Ending::GuestsEnded);
+    let said = running.console().text();
+    for (name, mine, theirs) in [("one", one.0, two.0), ("two", two.0, one.0)] {
+        let expected = format!("[{name}] {mine} bits, with a peer of {theirs}: mapped, copied, answered");
+        assert!(said.contains(&expected), "no {expected:?} in:\n{said}");
+    }
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn a_32_bit_guest_with_pae_page_tables_and_a_64_bit_guest_exchange_grants_and_events() {
+    exchange((32, "paging=pae"), (64, ""));
+    exchange((64, "calls=page"), (32, "paging=pae calls=page"));
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn two_32_bit_guests_exchange_without_paging_and_with_4_mib_pages() {
+    exchange((32, ""), (32, "paging=pse calls=page"));
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn upcalls_reach_32_bit_and_64_bit_guests_through_their_interrupt_tables() {
+    exchange((32, "paging=pae events=upcalls"), (64, "events=upcalls"));
+}

@@ -1,7 +1,7 @@
 //! `cargo xtask check`: all that can be checked in a moment, before a change is shown to others.
 
 use crate::tools;
-use crate::workspace::{self, BARE_TARGET};
+use crate::workspace::{self, BARE_TARGET, BARE_TARGET_32};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::process::Command;
@@ -54,7 +54,24 @@ pub fn style() -> Result<()> {
     cargo(
         "lints, of the images on the bare machine",
         &[&bare[..], &["--package", "xenvisor", "--examples"], &warnings].concat(),
-    )
+    )?;
+    for target in [BARE_TARGET, BARE_TARGET_32] {
+        tools::ensure_target(target)?;
+        let guests = [
+            "clippy",
+            "--quiet",
+            "--release",
+            "--target",
+            target,
+            "--package",
+            "xenvisor-guests",
+        ];
+        cargo(
+            "lints, of the guests on the bare machine",
+            &[&guests[..], &warnings].concat(),
+        )?;
+    }
+    Ok(())
 }
 
 /// Every test that needs no emulator; the house's own among them.

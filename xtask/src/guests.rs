@@ -23,26 +23,32 @@ pub fn of(example: &str) -> Option<&'static [&'static str]> {
         .map(|(_, guests)| *guests)
 }
 
-/// Builds all of them and answers with the ELF file of one.
+/// Builds a guest of 64-bit code and answers with its ELF file.
 pub fn build(name: &str) -> Result<PathBuf> {
-    tools::ensure_bare_target()?;
+    build_for(workspace::BARE_TARGET, name)
+}
+
+/// Builds a guest of 32-bit code and answers with its ELF file.
+pub fn build_32(name: &str) -> Result<PathBuf> {
+    build_for(workspace::BARE_TARGET_32, name)
+}
+
+fn build_for(target: &str, name: &str) -> Result<PathBuf> {
+    tools::ensure_target(target)?;
     let mut cargo = workspace::cargo();
     cargo.args([
         "build",
         "--release",
         "--target",
-        workspace::BARE_TARGET,
+        target,
         "--package",
         PACKAGE,
         "--bin",
         name,
     ]);
-    progress::run(&format!("building the guest {name}"), &mut cargo)?;
-    let file = workspace::target_dir()?
-        .join(workspace::BARE_TARGET)
-        .join("release")
-        .join(name);
+    progress::run(&format!("building the guest {name} for {target}"), &mut cargo)?;
+    let file = workspace::target_dir()?.join(target).join("release").join(name);
     file.is_file()
         .then_some(file)
-        .with_context(|| format!("cargo built no guest {name}"))
+        .with_context(|| format!("cargo built no guest {name} for {target}"))
 }

@@ -102,9 +102,14 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
 
 /// Makes rustc able to build for the bare machine, or says what to do.
 pub fn ensure_bare_target() -> Result<()> {
+    ensure_target(BARE_TARGET)
+}
+
+/// Makes rustc able to build for a target, or says what to do.
+pub fn ensure_target(target: &str) -> Result<()> {
     let libraries = Command::new("rustc")
         .current_dir(workspace::root())
-        .args(["--print", "target-libdir", "--target", BARE_TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .output()
         .context("cannot run rustc")?;
     let folder = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
@@ -113,13 +118,13 @@ pub fn ensure_bare_target() -> Result<()> {
     }
     if !tool_exists("rustup") {
         bail!(
-            "this Rust cannot build for {BARE_TARGET}, and there is no rustup to add it. \
-             Install Rust with rustup (https://rustup.rs), then run\n\n    rustup target add {BARE_TARGET}\n"
+            "this Rust cannot build for {target}, and there is no rustup to add it. \
+             Install Rust with rustup (https://rustup.rs), then run\n\n    rustup target add {target}\n"
         );
     }
     rustup(
-        &format!("adding the Rust target {BARE_TARGET}"),
-        &["target", "add", BARE_TARGET],
+        &format!("adding the Rust target {target}"),
+        &["target", "add", target],
     )
 }
 

@@ -9,6 +9,10 @@ use std::sync::OnceLock;
 /// The triple of the machine an image runs on.
 pub const BARE_TARGET: &str = "x86_64-unknown-none";
 
+/// What 32-bit guests are built for. Rust has no 32-bit target without a system; of this one, nothing but the processor
+/// is used. It has no SSE, so that a guest need not turn that on.
+pub const BARE_TARGET_32: &str = "i586-unknown-linux-gnu";
+
 /// The top of this repository.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,17 +1,20 @@
-//! Event channels, by polling: no interrupt is needed.
+//! Event channels: by polling, without interrupts, or by upcalls.
 
+use core::arch::asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
-use xenvisor_abi::GuestHandle64;
 use xenvisor_abi::event_channel::{
     AllocUnbound, BindInterdomain, EVTCHNOP_alloc_unbound, EVTCHNOP_bind_interdomain, EVTCHNOP_send, Send,
 };
-use xenvisor_abi::sched::{Poll, SCHEDOP_poll, SCHEDOP_yield};
-use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_sched_op, SharedInfo};
+use xenvisor_abi::hvm::hvm_op::{EvtchnUpcallVector, HVMOP_set_evtchn_upcall_vector};
+use xenvisor_abi::sched::{SCHEDOP_poll, SCHEDOP_yield};
+use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_hvm_op, HYPERVISOR_sched_op};
 
 use crate::guest::{Guest, SHARED_INFO};
 use crate::hypercall::{call, checked, with};
+use crate::interrupts;
+use crate::layout::{Poll, SharedInfo, handle};
 
 impl Guest {
     /// A port that `remote` may bind to.
@@ -54,27 +57,54 @@ impl Guest {
         checked(HYPERVISOR_event_channel_op, EVTCHNOP_send, &mut Send { port }).map(drop)
     }
 
+    /// Takes the event on the port, if there is one.
+    pub fn take(&self, port: u32) -> bool {
+        // The pending bits are in the same place in both layouts, and so is each bit of them in memory.
+        let words = offset_of!(SharedInfo, evtchn_pending);
+        let bit = 1 << (port % 32);
+        let word = SHARED_INFO.word(words + (port as usize / 32) * 4);
+        word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+
     /// Sleeps until there is an event on the port, and takes it.
     pub fn wait(&self, port: u32) {
-        let word = SHARED_INFO.address() as usize
-            + offset_of!(SharedInfo, evtchn_pending)
-            + (port as usize / 64) * 8;
-        // SAFETY: the shared info page is mapped there for as long as the guest runs.
-        let word = unsafe { AtomicU64::from_ptr(core::ptr::with_exposed_provenance_mut(word)) };
-        let bit = 1 << (port % 64);
-        while word.fetch_and(!bit, Ordering::AcqRel) & bit == 0 {
+        while !self.take(port) {
             let ports = [port];
-            let list = GuestHandle64(ports.as_ptr().expose_provenance() as u64);
-            with(
-                HYPERVISOR_sched_op,
-                SCHEDOP_poll,
-                &mut Poll {
-                    ports: list,
-                    nr_ports: 1,
-                    ..Poll::default()
-                },
-            );
+            let mut argument = Poll {
+                ports: handle(ports.as_ptr()),
+                nr_ports: 1,
+                ..Poll::default()
+            };
+            with(HYPERVISOR_sched_op, SCHEDOP_poll, &mut argument);
         }
+    }
+
+    /// Wants upcalls through this vector of its local APIC from now on; interrupts stay off outside
+    /// [`Guest::wait_for_upcall`].
+    ///
+    /// # Errors
+    /// Xen's error number, negative.
+    pub fn listen(&self, vector: u8) -> Result<(), i64> {
+        interrupts::prepare(vector);
+        let mut argument = EvtchnUpcallVector {
+            vcpu: 0,
+            vector,
+            ..EvtchnUpcallVector::default()
+        };
+        checked(HYPERVISOR_hvm_op, HVMOP_set_evtchn_upcall_vector, &mut argument).map(drop)
+    }
+
+    /// Halts until an upcall brings an event on the port, and takes it. [`Guest::listen`] comes first.
+    pub fn wait_for_upcall(&self, port: u32) {
+        while !self.take(port) {
+            // SAFETY: no interrupt comes between STI and HLT, so none is missed. Handlers keep all registers.
+            unsafe { asm!("sti", "hlt", "cli", options(nostack)) }
+        }
+    }
+
+    /// How many upcalls there were.
+    pub fn upcalls(&self) -> u32 {
+        interrupts::upcalls()
     }
 
     /// Lets others run.

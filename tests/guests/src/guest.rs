@@ -1,18 +1,20 @@
 //! A guest's handle on itself.
 
 use core::arch::asm;
+use core::mem::size_of;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 use xenvisor_abi::hvm::hvm_op::{HVMOP_get_param, Param};
-use xenvisor_abi::memory::{AddToPhysmap, XENMAPSPACE_shared_info, XENMEM_add_to_physmap};
+use xenvisor_abi::memory::{XENMAPSPACE_shared_info, XENMEM_add_to_physmap};
 use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_hvm_op, HYPERVISOR_memory_op};
 
-use crate::Shutdown;
 use crate::console::{Console, Line};
-use crate::hypercall;
+use crate::layout::{AddToPhysmap, Word};
+use crate::{Shutdown, Way, hypercall, interrupts};
 
 /// A page of this guest that the hypervisor or another guest writes to.
 #[repr(C, align(4096))]
-pub(crate) struct Page(pub(crate) core::cell::UnsafeCell<[u8; 4096]>);
+pub(crate) struct Page(core::cell::UnsafeCell<[u8; 4096]>);
 
 // SAFETY: one vcpu, and whoever else writes is reached by volatile and atomic accesses alone.
 unsafe impl Sync for Page {}
@@ -22,8 +24,27 @@ impl Page {
         Self(core::cell::UnsafeCell::new([0; 4096]))
     }
 
-    pub(crate) fn address(&self) -> u64 {
-        self.0.get().expose_provenance() as u64
+    pub(crate) fn address(&self) -> usize {
+        self.0.get().expose_provenance()
+    }
+
+    /// Its frame number: memory is mapped to itself.
+    pub(crate) fn frame(&self) -> Word {
+        (self.address() >> 12) as Word
+    }
+
+    /// A word of 32 bits in it.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset < 4096);
+        // SAFETY: aligned, in the page, and there as long as the guest is; whoever writes it does so atomically.
+        unsafe { AtomicU32::from_ptr(self.0.get().cast::<u8>().add(offset).cast()) }
+    }
+
+    /// A byte in it.
+    pub(crate) fn byte(&self, offset: usize) -> &AtomicU8 {
+        assert!(offset < 4096);
+        // SAFETY: as in `word`.
+        unsafe { AtomicU8::from_ptr(self.0.get().cast::<u8>().add(offset)) }
     }
 }
 
@@ -31,25 +52,36 @@ pub(crate) static SHARED_INFO: Page = Page::new();
 
 /// A guest's handle on itself.
 pub struct Guest {
-    start_info: u64,
+    start_info: usize,
     console: Option<Console>,
 }
 
 impl Guest {
     /// The guest that was given this start info. Once.
     pub fn new(start_info: u32) -> Self {
-        let mut argument = AddToPhysmap {
-            domid: DOMID_SELF,
-            space: XENMAPSPACE_shared_info,
-            gpfn: SHARED_INFO.address() >> 12,
-            ..AddToPhysmap::default()
-        };
-        hypercall::with(HYPERVISOR_memory_op, XENMEM_add_to_physmap, &mut argument);
+        // Before anything is shared: it decides the layout.
+        hypercall::ask_for_page();
+        interrupts::catch_exceptions();
+        place_page(XENMAPSPACE_shared_info, &SHARED_INFO);
         Self {
-            start_info: start_info.into(),
+            start_info: start_info as usize,
             console: Console::open(),
         }
     }
+
+    /// How wide this guest's code is, in bits.
+    pub fn bits(&self) -> u32 {
+        size_of::<Word>() as u32 * 8
+    }
+
+    /// Makes hypercalls go this way from now on. At first they are made by the instruction.
+    pub fn call_by(&self, way: Way) {
+        hypercall::go(way);
+    }
+
+    /// Turns paging on in a 32-bit guest; a 64-bit guest has it from the start.
+    #[cfg(target_arch = "x86_64")]
+    pub fn turn_on_paging(&self, _paging: crate::Paging) {}
 
     /// Says a line on the console.
     pub fn say(&mut self, line: core::fmt::Arguments<'_>) {
@@ -67,8 +99,7 @@ impl Guest {
         // SAFETY: the builder put the start info there (public header `hvm/hvm_start_info.h`), with the address of the
         // command line, a string that ends with a zero, at offset 24. Nobody writes to either.
         unsafe {
-            let at =
-                core::ptr::with_exposed_provenance::<u64>((self.start_info + 24) as usize).read_unaligned();
+            let at = core::ptr::with_exposed_provenance::<u64>(self.start_info + 24).read_unaligned();
             if at == 0 {
                 return "";
             }
@@ -77,10 +108,15 @@ impl Guest {
         }
     }
 
+    /// What stands behind `key=` on the command line.
+    pub fn word(&self, key: &str) -> Option<&'static str> {
+        let mut words = self.command_line().split_ascii_whitespace();
+        words.find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    }
+
     /// The number behind `key=` on the command line.
     pub fn option(&self, key: &str) -> Option<u16> {
-        let mut words = self.command_line().split_ascii_whitespace();
-        words.find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
+        self.word(key)?.parse().ok()
     }
 
     /// Ends the guest by an exception that cannot be delivered.
@@ -99,6 +135,17 @@ impl Guest {
     }
 }
 
+/// Has the hypervisor put a page of its own in the place of one of ours.
+pub(crate) fn place_page(space: u32, at: &Page) -> i64 {
+    let mut argument = AddToPhysmap {
+        domid: DOMID_SELF,
+        space,
+        gpfn: at.frame(),
+        ..AddToPhysmap::default()
+    };
+    hypercall::with(HYPERVISOR_memory_op, XENMEM_add_to_physmap, &mut argument)
+}
+
 /// A parameter of this guest.
 pub(crate) fn param(index: u32) -> Result<u64, i64> {
     let mut argument = Param {
@@ -108,4 +155,14 @@ pub(crate) fn param(index: u32) -> Result<u64, i64> {
     };
     hypercall::checked(HYPERVISOR_hvm_op, HVMOP_get_param, &mut argument)?;
     Ok(argument.value)
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    use core::fmt::Write;
+    if let Some(mut console) = Console::open() {
+        let _infallible = write!(console, "{info}\r\n");
+        console.flush();
+    }
+    hypercall::shut_down(Shutdown::Crash)
 }

@@ -1,35 +1,36 @@
 //! What a guest may try on other domains, and on the host: mostly to be refused.
 
-use xenvisor_abi::GuestHandle64;
 use xenvisor_abi::grant_table::{GNTTABOP_map_grant_ref, MapFlags, MapGrantRef};
 use xenvisor_abi::hvm::hvm_op::{GetTime, HVMOP_get_time};
 use xenvisor_abi::memory::{Domain, XENMEM_current_reservation};
-use xenvisor_abi::sched::{Poll, RemoteShutdown, SCHEDOP_poll, SCHEDOP_remote_shutdown, SHUTDOWN_poweroff};
+use xenvisor_abi::sched::{RemoteShutdown, SCHEDOP_poll, SCHEDOP_remote_shutdown, SHUTDOWN_poweroff};
 use xenvisor_abi::xen::{
     CONSOLEIO_write, HYPERVISOR_console_io, HYPERVISOR_grant_table_op, HYPERVISOR_hvm_op,
     HYPERVISOR_memory_op, HYPERVISOR_sched_op,
 };
 
+use crate::Refused;
 use crate::guest::{Guest, Page};
 use crate::hypercall::{call, checked, with};
+use crate::layout::{Poll, timeout};
 
 static READ: Page = Page::new();
 
 impl Guest {
-    /// Maps another domain's offer to read it: the status (`GNTST_*`), 0 where it was mapped.
+    /// Maps another domain's offer to read it.
     ///
     /// # Errors
-    /// Xen's error number, negative, where the call as a whole failed.
-    pub fn map_offer_to_read(&self, of: u16, reference: u32) -> Result<i16, i64> {
+    /// Why not.
+    pub fn map_offer_to_read(&self, of: u16, reference: u32) -> Result<(), Refused> {
         let mut argument = MapGrantRef {
-            host_addr: READ.address(),
+            host_addr: READ.address() as u64,
             flags: (MapFlags::HOST_MAP | MapFlags::READONLY).bits(),
             reference,
             dom: of,
             ..MapGrantRef::default()
         };
         checked(HYPERVISOR_grant_table_op, GNTTABOP_map_grant_ref, &mut argument)?;
-        Ok(argument.status)
+        Refused::check(argument.status)
     }
 
     /// How many frames a domain has.
@@ -76,8 +77,7 @@ impl Guest {
         // A poll may end early.
         while now() < end {
             let mut poll = Poll {
-                ports: GuestHandle64(0),
-                timeout: end,
+                timeout: timeout(end),
                 ..Poll::default()
             };
             with(HYPERVISOR_sched_op, SCHEDOP_poll, &mut poll);

@@ -1,5 +1,5 @@
 //! Has a long talk with its hypervisor and says the transcript: `area=events seed=1 calls=1000` on the command line.
-#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(bare, no_std, no_main)]
 
 use core::fmt;
 

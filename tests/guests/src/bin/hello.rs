@@ -1,5 +1,5 @@
 //! Says hello, and that it is done.
-#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(bare, no_std, no_main)]
 
 use xenvisor_guests::prelude::*;
 

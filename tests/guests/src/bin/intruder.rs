@@ -1,7 +1,7 @@
 //! Tries on other domains what it may not, and says what came of it.
 //!
 //! `friend=` and `target=` on the command line name domains that run `neighbour`; both are met in the same way.
-#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(bare, no_std, no_main)]
 
 use xenvisor_guests::prelude::*;
 
@@ -32,11 +32,12 @@ fn patiently(guest: &Guest, ask: impl Fn() -> Result<i64, i64>) -> &'static str 
     "no"
 }
 
-fn grant(status: Result<i16, i64>) -> Result<i64, i64> {
-    match status? {
-        0 => Ok(0),
-        status if status == DENIED.1 => Err(DENIED.0),
-        status => Err(i64::from(status) - 100),
+fn grant<T>(result: Result<T, Refused>) -> Result<i64, i64> {
+    match result {
+        Ok(_) => Ok(0),
+        Err(Refused::Call(error)) => Err(error),
+        Err(Refused::Status(status)) if status == DENIED.1 => Err(DENIED.0),
+        Err(Refused::Status(status)) => Err(i64::from(status) - 100),
     }
 }
 

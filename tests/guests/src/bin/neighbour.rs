@@ -1,5 +1,5 @@
 //! Offers a port and a page to its visitor, and is there for a while.
-#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(bare, no_std, no_main)]
 
 use xenvisor_guests::prelude::*;
 

@@ -1,5 +1,5 @@
 //! Binds to its peer's port, tries to map its peer's page, and answers a hundred times.
-#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(bare, no_std, no_main)]
 
 use xenvisor_guests::prelude::*;
 
@@ -21,8 +21,8 @@ fn pong(guest: &mut Guest) -> Shutdown {
     };
     guest.say(format_args!("bound to domain {peer} by port {port}"));
     match guest.map_offer(peer, REFERENCE) {
-        Ok(0) => guest.say(format_args!("its page is mapped")),
-        refused => guest.say(format_args!("its page is refused: {refused:?}")),
+        Ok(_) => guest.say(format_args!("its page is mapped")),
+        Err(refused) => guest.say(format_args!("its page is refused: {refused:?}")),
     }
     // Binding made this end pending. It is taken before the peer hears anything, so that no answer merges with it.
     guest.wait(port);

@@ -1,5 +1,5 @@
 //! Ends in a triple fault.
-#![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(bare, no_std, no_main)]
 
 use xenvisor_guests::prelude::*;
 

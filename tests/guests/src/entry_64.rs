@@ -79,8 +79,3 @@ guest_stack_top:
     "#,
     options(att_syntax)
 );
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    crate::hypercall::shut_down(crate::Shutdown::Crash)
-}
