@@ -1,6 +1,6 @@
 //! The command line: which verbs there are. What a verb takes stands in its own file.
 
-use crate::{abi, check, image, run, sim, test, xtf};
+use crate::{abi, check, image, run, sim, test, xen, xtf};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -32,6 +32,8 @@ pub enum Verb {
     Abi(abi::Abi),
     /// Run an example on the simulated machine instead of a real one
     Sim(sim::Sim),
+    /// Run guests on Debian's own Xen in the same emulator, and keep what it answers
+    Xen(xen::Xen),
     /// Run the guests of a Xen Test Framework build that you have, each in a machine of its own
     Xtf(xtf::Xtf),
 }
@@ -46,6 +48,7 @@ impl Verb {
             Verb::Check(verb) => verb.run(),
             Verb::Abi(verb) => verb.run(),
             Verb::Sim(verb) => verb.run(),
+            Verb::Xen(verb) => verb.run(),
             Verb::Xtf(verb) => verb.run(),
         }
     }

@@ -93,7 +93,7 @@ pub fn xen_headers() -> Result<PathBuf> {
 }
 
 /// Makes `file` be there: `fetch` gets it in a scratch folder and says what it is called; it appears whole or not at all.
-fn fetch_once(file: &Path, fetch: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
+pub(crate) fn fetch_once(file: &Path, fetch: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<()> {
     if file.exists() {
         return Ok(());
     }

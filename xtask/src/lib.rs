@@ -23,6 +23,7 @@ pub mod terminal;
 pub mod test;
 pub mod tools;
 pub mod workspace;
+pub mod xen;
 pub mod xtf;
 
 use clap::Parser;

@@ -364,7 +364,9 @@ fn boot_size(boot: &Boot) -> Result<u64> {
         } => size(bundle),
         Boot::Image { bundle: None, .. } => Ok(0),
         Boot::Iso { iso, .. } => size(iso),
-        Boot::Bare { kernel, initrd } => Ok(size(kernel)?.saturating_add(size(initrd)?)),
+        Boot::Bare { kernel, initrd } | Boot::Xen { kernel, initrd, .. } => {
+            Ok(size(kernel)?.saturating_add(size(initrd)?))
+        }
     }
 }
 

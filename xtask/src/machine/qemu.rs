@@ -25,6 +25,15 @@ pub enum Boot {
         /// The image in it, for its symbols.
         image: PathBuf,
     },
+    /// Xen, with a Linux as its dom0.
+    Xen {
+        /// The hypervisor, an ELF file.
+        hypervisor: PathBuf,
+        /// dom0's kernel.
+        kernel: PathBuf,
+        /// Its initrd.
+        initrd: PathBuf,
+    },
     /// A guest's kernel, without an image below it: to find out whose fault something is.
     Bare {
         /// The kernel.
@@ -39,7 +48,7 @@ impl Boot {
     pub fn image(&self) -> Option<&Path> {
         match self {
             Boot::Image { image, .. } | Boot::Iso { image, .. } => Some(image),
-            Boot::Bare { .. } => None,
+            Boot::Bare { .. } | Boot::Xen { .. } => None,
         }
     }
 }
@@ -166,6 +175,15 @@ impl Qemu {
                 }
             }
             Boot::Iso { iso, .. } => add(&["-cdrom", &path(iso), "-boot", "d"]),
+            Boot::Xen {
+                hypervisor,
+                kernel,
+                initrd,
+            } => {
+                add(&["-kernel", &path(hypervisor), "-append", &self.command_line]);
+                let modules = format!("{} console=hvc0 quiet,{}", path(kernel), path(initrd));
+                add(&["-initrd", &modules]);
+            }
             Boot::Bare { kernel, initrd } => {
                 add(&[
                     "-kernel",

@@ -1,0 +1,30 @@
+#!/bin/busybox sh
+# Process 1 of a dom0 that runs one guest, tells what it said, and switches the machine off.
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+for module in /modules/*.ko; do insmod "$module"; done
+mount -t xenfs xenfs /proc/xen
+echo "dom0 is up"
+xenstored --pid-file /run/xenstored.pid
+xen-init-dom0 >/dev/null
+xenconsoled --log=guest --log-dir=/var/log/xen --pid-file=/run/xenconsoled.pid
+echo "creating the guest"
+xl create -q /guest.cfg || { echo "=== what the guest said"; echo "=== that was all; state c"; poweroff -f; }
+# The state of a domain: running, blocked, paused, shut down, crashed, dying. The last two letters tell its end.
+while true; do
+    state=$(xl list guest | tail -n 1 | awk '{ print $5 }')
+    case "$state" in
+        *s* | *c*) break ;;
+    esac
+    sleep 0.2
+done
+# The console's daemon takes what is left in the ring when it is asked to wait for more.
+sleep 1
+echo "=== what the guest said"
+cat /var/log/xen/guest-guest.log
+echo "=== that was all; state $state"
+poweroff -f
