@@ -10,6 +10,7 @@
 
 mod events;
 mod host;
+mod p2m;
 mod processor;
 #[path = "../world/mod.rs"]
 mod world;

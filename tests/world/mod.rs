@@ -159,6 +159,11 @@ impl World {
 
     /// Vcpu 0 of a domain makes a hypercall, again and again until it is done. The result as a guest sees it.
     pub fn call(&self, n: u16, number: u32, arguments: &[u64]) -> i64 {
+        self.call_in_turns(n, number, arguments).0
+    }
+
+    /// As [`World::call`], with the number of turns it took.
+    pub fn call_in_turns(&self, n: u16, number: u32, arguments: &[u64]) -> (i64, u32) {
         let mut all = [0; 6];
         all[..arguments.len()].copy_from_slice(arguments);
         let caller = self.domain(n);
@@ -172,7 +177,9 @@ impl World {
             width: Width::Bits64,
             now: self.machine.now(),
         };
+        let mut turns = 0;
         loop {
+            turns += 1;
             let call = Call {
                 number: number.into(),
                 arguments: all,
@@ -180,9 +187,9 @@ impl World {
                 privileged: true,
             };
             match table::serve(&cx, &call) {
-                Ok(Answer::Done(value) | Answer::Then(value, _)) => return value.cast_signed(),
+                Ok(Answer::Done(value) | Answer::Then(value, _)) => return (value.cast_signed(), turns),
                 Ok(Answer::Again(arguments) | Answer::AgainAfter(arguments, _)) => all = arguments,
-                Err(errno) => return errno.result().cast_signed(),
+                Err(errno) => return (errno.result().cast_signed(), turns),
             }
         }
     }
