@@ -6,6 +6,7 @@ mod fifo;
 mod guest;
 mod model;
 mod polling;
+mod schedules;
 mod scribble;
 mod starvation;
 mod threads;

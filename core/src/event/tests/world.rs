@@ -35,6 +35,8 @@ pub(super) struct Domain {
     pub(super) shared_info: Mfn,
     pub(super) infos: Vec<AtomicU64>,
     pub(super) told: Mutex<Vec<Told>>,
+    /// Called before the lock of its ports is taken: where others may come in between.
+    pause: fn(),
     ports: Ranked<Ports>,
 }
 
@@ -71,6 +73,7 @@ impl Upcalls for Domain {
 
 impl Endpoint for Domain {
     fn ports(&self) -> &Ranked<Ports> {
+        (self.pause)();
         &self.ports
     }
 }
@@ -117,6 +120,18 @@ impl World {
         width: Width,
         limit: u32,
     ) -> Self {
+        Self::with_pauses(memory, domains, vcpus, width, limit, || {})
+    }
+
+    /// The same, with something that is called whenever nobody holds the lock of any ports.
+    pub(super) fn with_pauses(
+        memory: Arc<dyn MachineMemory>,
+        domains: u16,
+        vcpus: u32,
+        width: Width,
+        limit: u32,
+        pause: fn(),
+    ) -> Self {
         let frames = Arc::new(Frames::new(memory.clone(), &[Mfn::new(16)..Mfn::new(1024)]).unwrap());
         let domains = (1..=domains)
             .map(|id| {
@@ -137,6 +152,7 @@ impl World {
                     shared_info,
                     infos,
                     told: Mutex::default(),
+                    pause,
                     ports: Ports::new(limit, vcpus).unwrap(),
                 })
             })
