@@ -1,6 +1,6 @@
 //! The command line: which verbs there are. What a verb takes stands in its own file.
 
-use crate::{abi, check, image, run, sim, test, xen, xtf};
+use crate::{abi, check, coverage, image, run, sim, test, xen, xtf};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -28,6 +28,8 @@ pub enum Verb {
     Test(test::Test),
     /// Check what can be checked in a moment: format, clippy, host tests, bare build
     Check(check::Check),
+    /// Measure which lines the tests on the host run, for each crate
+    Coverage(coverage::Coverage),
     /// Compare every number and layout of the guest interface with the installed Xen headers
     Abi(abi::Abi),
     /// Run an example on the simulated machine instead of a real one
@@ -46,6 +48,7 @@ impl Verb {
             Verb::Image(verb) => verb.run(),
             Verb::Test(verb) => verb.run(),
             Verb::Check(verb) => verb.run(),
+            Verb::Coverage(verb) => verb.run(),
             Verb::Abi(verb) => verb.run(),
             Verb::Sim(verb) => verb.run(),
             Verb::Xen(verb) => verb.run(),

@@ -10,6 +10,7 @@ pub mod archive;
 pub mod check;
 pub mod cli;
 pub mod command;
+pub mod coverage;
 pub mod debian;
 pub mod guests;
 pub mod image;

@@ -143,6 +143,28 @@ pub fn ensure_lint_tools() -> Result<()> {
     Ok(())
 }
 
+/// One of the LLVM tools that come with rustc as a part of their own.
+pub fn llvm_tool(name: &str) -> Result<PathBuf> {
+    let folder = || -> Result<PathBuf> {
+        let output = Command::new("rustc")
+            .current_dir(workspace::root())
+            .args(["--print", "target-libdir"])
+            .output()
+            .context("cannot run rustc")?;
+        let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        Ok(libraries.with_file_name("bin"))
+    };
+    let tool = folder()?.join(name);
+    if !tool.is_file() {
+        rustup("adding llvm-tools", &["component", "add", "llvm-tools"])?;
+    }
+    if tool.is_file() {
+        Ok(tool)
+    } else {
+        bail!("{name} is not there; run\n\n    rustup component add llvm-tools\n")
+    }
+}
+
 fn rustup(what: &str, arguments: &[&str]) -> Result<()> {
     progress::run(
         what,
