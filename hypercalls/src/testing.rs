@@ -94,7 +94,11 @@ impl VirtCpu for Cpu {
     fn run(&mut self, _: &dyn GuestRam, _: Instant) -> Exit {
         Exit::Preempted
     }
-    fn complete_hypercall(&mut self, _: Outcome) {}
+    fn complete_hypercall(&mut self, outcome: Outcome) {
+        if let Outcome::Return(value) = outcome {
+            self.0.rax = value;
+        }
+    }
     fn complete_port(&mut self, _: u32) {}
     fn complete_unbacked(&mut self, _: &dyn GuestRam) -> Result<(), Exit> {
         Ok(())
@@ -214,9 +218,9 @@ impl World {
     }
 
     /// Puts a value into the memory of domain `n`.
-    pub(crate) fn put<T: IntoBytes + Immutable>(&self, n: usize, at: u64, value: &T) {
+    pub(crate) fn put<T: IntoBytes + Immutable + ?Sized>(&self, n: usize, at: u64, value: &T) {
         let memory = self.domains[n - 1].guest_memory();
-        memory.write_value(GuestAddr::new(at), value).unwrap();
+        memory.write(GuestAddr::new(at), value.as_bytes()).unwrap();
     }
 
     /// A value in the memory of domain `n`.

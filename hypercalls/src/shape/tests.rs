@@ -8,6 +8,10 @@ use xenvisor_abi::describe::Layout;
 
 use super::*;
 
+mod memory;
+mod narrow;
+mod vcpus;
+
 /// A shape's name, and what its bytes become.
 pub(super) struct ThereAndBack {
     wide: fn() -> &'static str,
@@ -76,7 +80,7 @@ fn no_field_is_lost_between_the_layouts() {
 
 #[test]
 fn numbers_of_a_32_bit_caller_are_widened_with_zeros() {
-    let narrow = memory::AddToPhysmap {
+    let narrow = abi::memory::compat::AddToPhysmap {
         domid: 0x7ff0,
         size: 3,
         space: 1,
