@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::Domain;
 use crate::lock::{Rank, Ranked};
@@ -27,6 +28,8 @@ pub struct Hypervisor {
     /// What answers guests from within.
     pub services: Vec<Box<dyn Service>>,
     domains: Ranked<Vec<Arc<Domain>>>,
+    /// How many domains there have been.
+    editions: AtomicU64,
 }
 
 impl Hypervisor {
@@ -47,7 +50,14 @@ impl Hypervisor {
             queues,
             services,
             domains: Ranked::new(Rank::DomainList, Vec::new()),
+            editions: AtomicU64::new(0),
         }
+    }
+
+    /// A number that no domain has had, to tell one from an earlier one with the same [`DomainId`].
+    #[must_use]
+    pub fn edition(&self) -> u64 {
+        self.editions.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The domain with this number.

@@ -9,6 +9,7 @@
 )]
 
 mod events;
+mod grants;
 mod host;
 mod p2m;
 mod processor;

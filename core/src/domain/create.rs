@@ -164,11 +164,9 @@ fn assemble<'a>(
     }
     let shared_info = SharedInfo::allocate(frames).map_err(no_memory)?;
     let ports = Ports::new(DEFAULT_LIMIT, guest.vcpus).map_err(|_| CreateError::Books)?;
-    // The time tells this domain's grants from those of an earlier one with its number.
-    let edition = machine.now().as_ns();
     let grants = GrantTable::new(
         table::DEFAULT_LIMIT,
-        edition,
+        hypervisor.edition(),
         machine.memory().clone(),
         frames.clone(),
     );
