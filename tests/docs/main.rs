@@ -8,6 +8,9 @@
 )]
 
 mod advisories;
+mod coverage;
+#[path = "../world/mod.rs"]
+mod world;
 
 use std::collections::BTreeSet;
 use std::fs;
