@@ -17,5 +17,6 @@
 
 mod events;
 mod grants;
+mod memory;
 mod runner;
 mod world;
