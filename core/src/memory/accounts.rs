@@ -108,13 +108,6 @@ impl Accounts {
         }
     }
 
-    /// Counts frames whatever the limit: those of a domain that go on to count when they are gone.
-    pub(super) fn charge_anyway(&mut self, domain: DomainId, frames: u64) {
-        if let Some(entry) = self.find(domain) {
-            entry.account.used = entry.account.used.saturating_add(frames);
-        }
-    }
-
     pub(super) fn refund(&mut self, domain: DomainId, frames: u64) {
         if let Some(entry) = self.find(domain) {
             entry.account.used = entry.account.used.saturating_sub(frames);

@@ -136,10 +136,12 @@ impl DomainMemory {
         self.unplaced.load(Ordering::Relaxed)
     }
 
-    /// Lets a frame that loses its place count as before.
+    /// Lets a frame that has lost its place count as before. It is freed all the same when nobody uses it any more.
     fn goes_on_to_count(&self, old: Option<Target>) {
-        if old.is_some_and(|old| old.kind == Kind::Ram) {
-            self.frames.charge_anyway(self.owner, 1);
+        if let Some(old) = old
+            && old.kind == Kind::Ram
+            && self.frames.disown(old.mfn, self.owner)
+        {
             self.unplaced.fetch_add(1, Ordering::Relaxed);
         }
     }

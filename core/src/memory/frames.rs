@@ -304,10 +304,16 @@ impl Frames {
         self.lists.lock().accounts.charge(domain, frames)
     }
 
-    /// As [`Frames::charge`], for frames that the domain has now and will not have for long: they go on to count, so
-    /// there is no limit to ask.
-    pub fn charge_anyway(&self, domain: DomainId, frames: u64) {
-        self.lists.lock().accounts.charge_anyway(domain, frames);
+    /// Lets a frame of a domain be nobody's, while whoever uses it goes on to. It counts for the domain as before, and
+    /// does so when it has long been freed: from now on it is one of those that are not there.
+    #[must_use]
+    pub fn disown(&self, mfn: Mfn, domain: DomainId) -> bool {
+        let owner = Owner::Hypervisor.raw();
+        let disown = |record: Record| {
+            let owned = record.state == State::Used && record.owner == domain.raw();
+            owned.then_some(Record { owner, ..record })
+        };
+        self.change(mfn, disown).is_some()
     }
 
     /// Counts frames no longer that are not there.

@@ -52,6 +52,8 @@ pub struct Domain {
     registered: BTreeSet<u32>,
     /// Frames that count and are not there.
     unplaced: u64,
+    /// Those of them that somebody still holds.
+    lost: BTreeSet<Mfn>,
     highest: u64,
 }
 
@@ -70,7 +72,9 @@ impl Domain {
     /// The domain is no more. What others hold of it counts for its number.
     pub fn end(&mut self) {
         let held = std::mem::take(&mut self.held);
+        let lost = std::mem::take(&mut self.lost);
         *self = Self {
+            lost: lost.into_iter().filter(|mfn| held.contains_key(mfn)).collect(),
             held,
             ..Self::default()
         };
@@ -101,7 +105,8 @@ impl Domain {
         let placed = self.map.values().filter(|what| what.kind() == Kind::Ram);
         let is_placed = |mfn: &Mfn| self.map.values().any(|what| *what == What::Ram(*mfn));
         let others = self.own.iter().filter(|mfn| !self.held.contains_key(mfn));
-        let left = self.held.keys().chain(others).filter(|mfn| !is_placed(mfn));
+        let counts = |mfn: &&Mfn| !is_placed(mfn) && !self.lost.contains(mfn);
+        let left = self.held.keys().chain(others).filter(counts);
         (placed.count() + left.count()) as u64 + self.unplaced
     }
 
@@ -114,6 +119,9 @@ impl Domain {
         *count -= 1;
         if *count == 0 {
             self.held.remove(&mfn);
+            if !self.own.contains(&mfn) {
+                self.lost.remove(&mfn);
+            }
         }
     }
 
@@ -152,8 +160,8 @@ impl Domain {
             return None;
         }
         // A frame that loses its place goes on to count.
-        if self.at(first).is_some_and(|there| there.kind() == Kind::Ram) {
-            self.unplaced += 1;
+        if let Some(old) = self.at(first) {
+            self.loses_its_place(old);
         }
         self.map.extend((first..end).map(|at| (at, What::Fresh)));
         self.highest = self.highest.max(end - 1);
@@ -180,12 +188,23 @@ impl Domain {
 
     pub fn remove(&mut self, at: u64) -> i64 {
         match self.map.remove(&at) {
-            Some(What::Ram(_)) => {
-                self.unplaced += 1;
+            Some(old) => {
+                self.loses_its_place(old);
                 0
             }
-            Some(_) => 0,
             None => -2,
+        }
+    }
+
+    /// RAM goes on to count without a place.
+    fn loses_its_place(&mut self, old: What) {
+        if old.kind() == Kind::Ram {
+            self.unplaced += 1;
+        }
+        if let What::Ram(mfn) = old
+            && (self.held.contains_key(&mfn) || self.own.contains(&mfn))
+        {
+            self.lost.insert(mfn);
         }
     }
 
