@@ -101,9 +101,14 @@ impl World {
 
     /// As [`World::new`], with so many bytes of memory each.
     pub fn with_memory(domains: u16, bytes: u64, policy: impl Policy + 'static) -> Self {
+        Self::of_guests(domains, policy, |guest| guest.memory(bytes))
+    }
+
+    /// As [`World::new`], of guests that are described otherwise.
+    pub fn of_guests(domains: u16, policy: impl Policy + 'static, describe: impl Fn(Guest) -> Guest) -> Self {
         let mut world = Self::empty(domains, policy);
         for guest in &mut world.guests {
-            *guest = guest.clone().memory(bytes);
+            *guest = describe(guest.clone());
         }
         for n in 1..=domains {
             world.create(n).unwrap();

@@ -12,7 +12,7 @@ use super::params::Index;
 use super::settings::{MapEntry, Settings};
 use super::{Domain, Parts};
 use crate::build::{self, BuildError, Layout, Plan, RamFault};
-use crate::event::{DEFAULT_LIMIT, Ports};
+use crate::event::Ports;
 use crate::grant::handles::{self, Handles};
 use crate::grant::table::{self, GrantTable};
 use crate::hypervisor::Hypervisor;
@@ -163,7 +163,8 @@ fn assemble<'a>(
         vcpus.push(Vcpu::new(VcpuKey { domain: id, vcpu }, cpu, machine.now()));
     }
     let shared_info = SharedInfo::allocate(frames).map_err(no_memory)?;
-    let ports = Ports::new(DEFAULT_LIMIT, guest.vcpus).map_err(|_| CreateError::Books)?;
+    let limit = guest.event_channels.saturating_add(1);
+    let ports = Ports::new(limit, guest.vcpus).map_err(|_| CreateError::Books)?;
     let grants = GrantTable::new(
         table::DEFAULT_LIMIT,
         hypervisor.edition(),

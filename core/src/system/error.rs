@@ -73,7 +73,7 @@ impl fmt::Display for BootError {
             Self::UnknownOption { key } => write!(
                 out,
                 "the command line says `{key}`, which means nothing here; options are guest.NAME.memory, \
-                 guest.NAME.vcpus and guest.NAME.cmdline"
+                 guest.NAME.vcpus, guest.NAME.event_channels and guest.NAME.cmdline"
             ),
             Self::UnknownGuest { name, present } => {
                 write!(out, "the command line speaks of a guest `{name}`; guests are: ")?;

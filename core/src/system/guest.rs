@@ -4,6 +4,7 @@ use alloc::string::{String, ToString};
 
 use super::Module;
 use crate::domain::life::Reason;
+use crate::event::DEFAULT_LIMIT;
 use crate::number::{DomainId, MIB};
 
 /// A guest of a description, and the domain it becomes.
@@ -50,6 +51,8 @@ pub struct Guest {
     pub memory: u64,
     /// How many vcpus.
     pub vcpus: u32,
+    /// How many event channels it may have; port 0, which is none, not counted.
+    pub event_channels: u32,
     /// What becomes of it when it asks for a reboot.
     pub on_reboot: AfterEnd,
     /// What a triple fault counts as. Xen's default is a reboot; here it is a crash, so that a guest that cannot boot
@@ -68,6 +71,7 @@ impl Guest {
             cmdline: String::new(),
             memory: 256 * MIB,
             vcpus: 1,
+            event_channels: DEFAULT_LIMIT - 1,
             on_reboot: AfterEnd::Restart,
             triple_fault: Reason::Crash,
         }
@@ -104,6 +108,14 @@ impl Guest {
     #[must_use]
     pub const fn vcpus(mut self, vcpus: u32) -> Self {
         self.vcpus = vcpus;
+        self
+    }
+
+    /// With so many event channels: 1,023 unless said otherwise, as from Xen's tools, and never more than the 131,071 that
+    /// the FIFO way can name. One that has more than 4,095 (in 32-bit code 1,023) reaches the rest only in that way.
+    #[must_use]
+    pub const fn event_channels(mut self, event_channels: u32) -> Self {
+        self.event_channels = event_channels;
         self
     }
 

@@ -36,6 +36,9 @@ pub(super) fn apply(guests: &mut [Guest], command_line: &str) -> Result<(), Boot
         match option {
             "memory" => guest.memory = bytes(value).ok_or_else(|| bad("a size such as 512M or 2G"))?,
             "vcpus" => guest.vcpus = value.parse().map_err(|_| bad("a number of vcpus"))?,
+            "event_channels" => {
+                guest.event_channels = value.parse().map_err(|_| bad("a number of event channels"))?;
+            }
             "cmdline" => guest.cmdline = value.to_string(),
             _ => return Err(unknown()),
         }

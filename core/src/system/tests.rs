@@ -22,19 +22,30 @@ fn the_command_line_changes_what_it_names_and_nothing_else() {
     let mut system = two();
     system
         .apply(
-            "guest.linux.memory=2G  guest.linux.cmdline=\"console=hvc0 quiet\" guest.other.vcpus=3 host.x=1",
+            "guest.linux.memory=2G  guest.linux.cmdline=\"console=hvc0 quiet\" guest.other.vcpus=3 \
+             guest.other.event_channels=4095 host.x=1",
         )
         .unwrap();
     let [linux, other] = system.guests() else {
         panic!("two guests")
     };
     assert_eq!(
-        (linux.memory, linux.cmdline.as_str(), linux.vcpus),
-        (2 * GIB, "console=hvc0 quiet", 1)
+        (
+            linux.memory,
+            linux.cmdline.as_str(),
+            linux.vcpus,
+            linux.event_channels
+        ),
+        (2 * GIB, "console=hvc0 quiet", 1, 1023)
     );
     assert_eq!(
-        (other.memory, other.cmdline.as_str(), other.vcpus),
-        (16 * MIB, "", 3)
+        (
+            other.memory,
+            other.cmdline.as_str(),
+            other.vcpus,
+            other.event_channels
+        ),
+        (16 * MIB, "", 3, 4095)
     );
 }
 
@@ -47,6 +58,7 @@ fn each_mistake_on_the_command_line_is_named() {
         ("guest.linux.memory=lots", "`lots`"),
         ("guest.linux.memory=99999999999G", "`99999999999G`"),
         ("guest.linux.vcpus=-1", "`-1`"),
+        ("guest.linux.event_channels=all", "`all`"),
         ("guest.linux.cmdline=\"console=hvc0", "console=hvc0"),
     ] {
         let message = two().apply(line).unwrap_err().to_string();
