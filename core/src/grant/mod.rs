@@ -7,7 +7,8 @@
 //!
 //! Locks: the granter's table ([`crate::lock::Rank::Grants`]), then the grantee's receipts
 //! ([`crate::lock::Rank::Handles`]), then a second stage. No two tables are ever held together: a pin stands by itself
-//! once it is made.
+//! once it is made. So an offer that passes on what another domain granted is pinned first, then let go of, and only then
+//! is the other looked for; both stay pinned until the copy is done.
 
 pub mod copy;
 pub mod entry;

@@ -2,6 +2,7 @@
 
 mod meddling;
 mod sequences;
+mod uses;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -218,3 +218,58 @@ fn what_is_passed_on_keeps_its_bounds_and_its_rights_and_goes_no_further() {
         assert!((0..20).all(|reference| !grants.is_pinned(GrantRef::new(reference))));
     }
 }
+
+#[test]
+fn a_list_of_copies_is_served_in_slices_and_each_has_its_status() {
+    let world = world();
+    offer(&world, 1, 9, 2, 5, 4);
+    let size = size_of::<abi::CopyOp>() as u64;
+    for n in 0..40_u16 {
+        let argument = abi::CopyOp {
+            source: end(if n == 35 { 10 } else { 9 }, 1, n * 4),
+            dest: end(7, DOMID_SELF, n * 4),
+            len: 4,
+            flags: 1,
+            status: 77,
+            padding: 0,
+        };
+        world.put(2, AT + u64::from(n) * size, &argument);
+        world.put(1, 0x5000 + u64::from(n) * 4, &u32::from(n + 1));
+    }
+    let first = world.call(2, CALL, &[abi::GNTTABOP_copy.into(), AT, 40]);
+    let rest = [u64::from(abi::GNTTABOP_copy), AT + 32 * size, 8, 0, 0, 0];
+    assert_eq!(first, Ok(Answer::Again(rest)));
+    assert_eq!(world.get::<u32>(2, 0x7000 + 32 * 4), 0, "not yet");
+    assert_eq!(world.call(2, CALL, &rest), Ok(Answer::OK));
+    for n in 0..40 {
+        let (status, value) = if n == 35 {
+            (abi::GNTST_general_error, 0)
+        } else {
+            (OKAY, n as u32 + 1)
+        };
+        assert_eq!(world.get::<abi::CopyOp>(2, AT + n * size).status, status);
+        assert_eq!(world.get::<u32>(2, 0x7000 + n * 4), value);
+    }
+}
+
+#[test]
+fn code_of_32_bits_copies_with_its_own_layout() {
+    let world = world();
+    offer(&world, 1, 9, 2, 5, 4);
+    world.put(1, 0x5000, &0x77_u32);
+    let end = |u, domid, offset| abi::compat::CopyPointer { u, domid, offset };
+    let argument = abi::compat::CopyOp {
+        source: end(9, 1, 0),
+        dest: end(7, DOMID_SELF, 16),
+        len: 4,
+        flags: 1,
+        status: 77,
+        padding: 0,
+    };
+    world.put(2, AT, &argument);
+    let call = [abi::GNTTABOP_copy.into(), AT, 1];
+    let answer = world.call_from(2, 0, Width::Bits32, CALL, &call);
+    assert_eq!(answer, Ok(Answer::OK));
+    assert_eq!(world.get::<abi::compat::CopyOp>(2, AT).status, OKAY);
+    assert_eq!(world.get::<u32>(2, 0x7010), 0x77);
+}

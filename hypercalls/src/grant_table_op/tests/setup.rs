@@ -285,3 +285,27 @@ fn exchanged_offers_of_version_2_keep_their_parts_and_their_status() {
     assert_eq!(world.get::<[u64; 2]>(1, entry(12)), one);
     assert_eq!(world.get::<[u16; 5]>(1, 0x180_0000 + 8 * 2), [1, 5, 3, 4, 2]);
 }
+
+#[test]
+fn a_list_of_exchanges_is_served_in_slices() {
+    let world = world();
+    offer(&world, 1, 100, 2, 5, 0);
+    let size = size_of::<abi::SwapGrantRef>() as u64;
+    // One offer goes from 100 to 140, a step at a time.
+    for n in 0..40_u32 {
+        let argument = abi::SwapGrantRef {
+            ref_a: 100 + n,
+            ref_b: 101 + n,
+            status: 77,
+            padding: 0,
+        };
+        world.put(1, AT + u64::from(n) * size, &argument);
+    }
+    let call = [abi::GNTTABOP_swap_grant_ref.into(), AT, 40];
+    let rest = [call[0], AT + 32 * size, 8, 0, 0, 0];
+    assert_eq!(world.call(1, CALL, &call), Ok(Answer::Again(rest)));
+    assert_eq!(flags(&world, 1, 132), abi::GTF_permit_access);
+    assert_eq!(world.call(1, CALL, &rest), Ok(Answer::OK));
+    assert_eq!(flags(&world, 1, 140), abi::GTF_permit_access);
+    assert!((100..140).all(|reference| flags(&world, 1, reference) == 0));
+}
