@@ -146,6 +146,17 @@ impl World {
         policy: impl Policy + 'static,
         services: Vec<Box<dyn Service>>,
     ) -> Self {
+        Self::with_ports(domains, vcpus, policy, services, DEFAULT_LIMIT)
+    }
+
+    /// As [`World::new`], with so many ports at most.
+    pub(crate) fn with_ports(
+        domains: u16,
+        vcpus: u32,
+        policy: impl Policy + 'static,
+        services: Vec<Box<dyn Service>>,
+        ports: u32,
+    ) -> Self {
         let memory: Arc<dyn MachineMemory> = Arc::new(FlatMemory::new(16 << 20));
         let board = Arc::new(Board {
             memory: memory.clone(),
@@ -160,7 +171,7 @@ impl World {
             services,
         );
         let domains: Vec<_> = (1..=domains)
-            .map(|id| Arc::new(domain(&hypervisor, DomainId::new(id), vcpus)))
+            .map(|id| Arc::new(domain(&hypervisor, DomainId::new(id), vcpus, ports)))
             .collect();
         for domain in &domains {
             hypervisor.list(domain.clone()).unwrap();
@@ -230,7 +241,7 @@ impl World {
     }
 }
 
-fn domain(hypervisor: &Hypervisor, id: DomainId, vcpus: u32) -> Domain {
+fn domain(hypervisor: &Hypervisor, id: DomainId, vcpus: u32, ports: u32) -> Domain {
     let (machine, frames) = (&hypervisor.machine, &hypervisor.frames);
     let stage = machine.new_second_stage(frames).unwrap();
     let limit = RAM_FRAMES * 2;
@@ -262,7 +273,7 @@ fn domain(hypervisor: &Hypervisor, id: DomainId, vcpus: u32) -> Domain {
         queues: hypervisor.queues.clone(),
         memory,
         shared_info: SharedInfo::allocate(frames).unwrap(),
-        ports: Ports::new(DEFAULT_LIMIT, vcpus.len() as u32).unwrap(),
+        ports: Ports::new(ports, vcpus.len() as u32).unwrap(),
         grants,
         handles: Handles::new(100, machine.memory().clone(), frames.clone()),
         settings: Settings::default(),

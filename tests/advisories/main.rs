@@ -11,6 +11,7 @@
 mod events;
 mod grants;
 mod host;
+mod hypercalls;
 mod p2m;
 mod processor;
 #[path = "../world/mod.rs"]

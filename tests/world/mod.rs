@@ -15,7 +15,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use xenvisor::hypercalls::answer::Answer;
+use xenvisor::hypercalls::answer::{Answer, Served};
 use xenvisor::hypercalls::context::Context;
 use xenvisor::hypercalls::launch::{Finished, launch};
 use xenvisor::hypercalls::table;
@@ -171,17 +171,6 @@ impl World {
     pub fn call_in_turns(&self, n: u16, number: u32, arguments: &[u64]) -> (i64, u32) {
         let mut all = [0; 6];
         all[..arguments.len()].copy_from_slice(arguments);
-        let caller = self.domain(n);
-        let vcpu = caller.vcpu(VcpuId::new(0)).unwrap();
-        let processor = vcpu.cpu.lock();
-        let cx = Context {
-            hypervisor: &self.hypervisor,
-            caller: &caller,
-            vcpu,
-            cpu: processor.cpu.as_ref(),
-            width: Width::Bits64,
-            now: self.machine.now(),
-        };
         let mut turns = 0;
         loop {
             turns += 1;
@@ -191,12 +180,28 @@ impl World {
                 width: Width::Bits64,
                 privileged: true,
             };
-            match table::serve(&cx, &call) {
+            match self.serve(n, &call) {
                 Ok(Answer::Done(value) | Answer::Then(value, _)) => return (value.cast_signed(), turns),
                 Ok(Answer::Again(arguments) | Answer::AgainAfter(arguments, _)) => all = arguments,
                 Err(errno) => return (errno.result().cast_signed(), turns),
             }
         }
+    }
+
+    /// Vcpu 0 of a domain makes this hypercall, in one turn.
+    pub fn serve(&self, n: u16, call: &Call) -> Served {
+        let caller = self.domain(n);
+        let vcpu = caller.vcpu(VcpuId::new(0)).unwrap();
+        let processor = vcpu.cpu.lock();
+        let cx = Context {
+            hypervisor: &self.hypervisor,
+            caller: &caller,
+            vcpu,
+            cpu: processor.cpu.as_ref(),
+            width: call.width,
+            now: self.machine.now(),
+        };
+        table::serve(&cx, call)
     }
 
     /// A hypercall with a command and a structure, which comes back as the hypervisor left it.

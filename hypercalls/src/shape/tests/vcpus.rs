@@ -1,5 +1,7 @@
 //! Calls of 32-bit code about events, vcpus and the rest, and what a domain of 32-bit code shares with its hypervisor.
 
+use alloc::vec::Vec;
+
 use xenvisor_abi::event_channel::{
     AllocUnbound, BindInterdomain, EVTCHNOP_alloc_unbound, EVTCHNOP_bind_interdomain, EVTCHNOP_send,
     EVTCHNOP_status, Send, Status,
@@ -11,13 +13,14 @@ use xenvisor_abi::{sched, vcpu, version};
 use xenvisor_core::clock::Instant;
 use xenvisor_core::event::Upcalls;
 use xenvisor_core::number::Port;
+use xenvisor_core::policy::XenDefault;
 
 use super::super::*;
 use super::narrow::{ARGUMENT, LIST, NOISE, NOISE_WORD, Narrow};
 use crate::answer::{After, Answer};
 use crate::exit;
 use crate::run::books;
-use crate::testing::NOWHERE;
+use crate::testing::{NOWHERE, World};
 
 #[test]
 fn a_poll_has_its_deadline_in_the_two_words_behind_its_list() {
@@ -241,7 +244,9 @@ fn setting_the_callback_from_32_bit_code_moves_masks_selector_and_wall_clock() {
 
 #[test]
 fn a_32_bit_domain_has_1024_ports() {
-    let guest = Narrow::new();
+    // Nothing else limits them.
+    let world = World::with_ports(2, 1, XenDefault::default(), Vec::new(), u32::MAX);
+    let guest = Narrow(world);
     guest.latch();
     let status = |port: u32| {
         let argument = Status {

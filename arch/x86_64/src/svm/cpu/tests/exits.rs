@@ -80,6 +80,41 @@ fn a_64_bit_hypercall_that_goes_on_later_finds_its_new_arguments() {
 }
 
 #[test]
+fn only_level_0_is_privileged_and_so_is_real_mode_but_not_virtual_8086_mode() {
+    const VIRTUAL_8086: u64 = 1 << 17;
+    const BIG: u16 = 1 << 10;
+    // Privilege level, whether protection is on, flags, whether the code is 32-bit; whether a hypercall is allowed.
+    #[rustfmt::skip]
+    let rows = [
+        (0, true,  0,            true,  true),
+        (0, true,  0,            false, true),
+        (1, true,  0,            true,  false),
+        (2, true,  0,            true,  false),
+        (3, true,  0,            true,  false),
+        (3, true,  VIRTUAL_8086, false, false),
+        (0, true,  VIRTUAL_8086, false, false),
+        (0, false, 0,            false, true),
+    ];
+    for (level, protected, flags, big, allowed) in rows {
+        let mut world = World::new();
+        world.scene(move |block, registers| {
+            block.control.exit_code = 0x81;
+            block.save.cpl = level;
+            block.save.cr0 = u64::from(protected);
+            block.save.rflags = flags | 2;
+            block.save.cs.attributes = if big { 0x9b | BIG } else { 0x9b };
+            registers.rbx = 0xffff_ffff_0000_0001;
+        });
+        let Exit::Hypercall(call) = world.run(&[0x0f, 0x01, 0xd9]) else {
+            panic!("no hypercall at level {level}");
+        };
+        let row = (level, protected, flags, big);
+        assert_eq!((call.width, call.arguments[0]), (Width::Bits32, 1), "{row:?}");
+        assert_eq!(call.privileged, allowed, "{row:?}");
+    }
+}
+
+#[test]
 fn ports_are_read_and_written_with_the_bytes_that_count() {
     let mut world = World::new();
     world.scene(|block, _| {
