@@ -8,6 +8,10 @@
 
 #[path = "all_or_nothing/grants.rs"]
 mod grants;
+#[path = "all_or_nothing/memory.rs"]
+mod of_memory;
+#[path = "all_or_nothing/rest.rs"]
+mod rest;
 mod world;
 
 use world::{FAR, FREE, World};
@@ -265,6 +269,12 @@ const OPERATIONS: &[Operation] = &[
     },
 ];
 
+/// All of them.
+fn all() -> impl Iterator<Item = &'static Operation> {
+    let others = [grants::OPERATIONS, of_memory::OPERATIONS, rest::OPERATIONS];
+    OPERATIONS.iter().chain(others.into_iter().flatten())
+}
+
 /// Two domains; the second one offers the first a port, 2, and a grant, 8.
 fn world() -> World {
     let world = World::new(2, XenDefault::default());
@@ -293,7 +303,7 @@ fn world() -> World {
 
 #[test]
 fn whichever_request_of_a_hypercall_is_refused_nothing_differs() {
-    for operation in OPERATIONS.iter().chain(grants::OPERATIONS) {
+    for operation in all() {
         let mut granted = 0;
         loop {
             let world = world();
@@ -373,7 +383,7 @@ fn whichever_request_of_a_domains_creation_is_refused_nothing_is_left_of_it() {
 
 #[test]
 fn everything_a_domain_had_comes_back_whatever_it_did() {
-    for operation in OPERATIONS.iter().chain(grants::OPERATIONS) {
+    for operation in all() {
         let world = world();
         (operation.fill)(&world);
         (operation.prepare)(&world);
