@@ -12,6 +12,7 @@ mod events;
 mod grants;
 mod host;
 mod hypercalls;
+mod memory;
 mod p2m;
 mod processor;
 #[path = "../world/mod.rs"]
