@@ -6,6 +6,7 @@
 
 use crate::number::{Port, VcpuId};
 
+use super::channel::Binding;
 use super::deliver::NoSuchPort;
 use super::ports::Ports;
 use super::upcall::{Endpoint, Upcalls};
@@ -33,12 +34,13 @@ pub enum PollStart {
 /// Begins to wait for ports, masked or not. They are looked at in order, up to the first that is pending.
 ///
 /// # Errors
-/// The first that never existed, if none before it is pending; then the vcpu waits for nothing.
+/// The first that is not allocated, if none before it is pending; then the vcpu waits for nothing.
 pub fn start_poll<E: Endpoint>(end: &E, vcpu: VcpuId, polled: &[Port]) -> Result<PollStart, NoSuchPort> {
     let mut ports = end.ports().lock();
     ports.set_poll(vcpu, Poll::No);
     for port in polled {
-        if !ports.is_valid(*port) {
+        // One that is free could never end the wait: to Xen, too, it is no port. Port 0 is one, for ever silent.
+        if !ports.is_valid(*port) || ports.binding(*port) == Binding::Free {
             return Err(NoSuchPort(*port));
         }
         if ports.is_pending(end, *port) {

@@ -200,8 +200,11 @@ impl SvmCpu {
         let priority = control.virtual_interrupt & V_TPR & 0xf;
         if reason != Reason::Invalid {
             let cut_short = Event::decode(control.exit_interrupt_info);
-            // Four bits are always a task priority.
-            let _ = self.apic.set_cr8(priority);
+            // The processor keeps the class alone: what is below it in the APIC's register stays until CR8 is written.
+            if priority != self.apic.cr8() {
+                // Four bits are always a task priority.
+                let _ = self.apic.set_cr8(priority);
+            }
             if let Some(event) = cut_short.and_then(Event::to_deliver_again) {
                 self.deliver_again(event);
             }

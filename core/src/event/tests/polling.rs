@@ -70,13 +70,18 @@ fn a_wait_that_was_stopped_is_not_ended() {
 }
 
 #[test]
-fn ports_that_never_were_cannot_be_waited_for_unless_one_before_them_is_pending() {
-    let (world, a) = World::alone();
-    let port = bind_ipi(&*a, v(0)).unwrap();
-    let never = Port::new(1 << 17);
-    TwoLevelKernel(&a).mask().set(port.raw());
-    assert_eq!(start_poll(&*a, v(0), &[port, never]), Err(NoSuchPort(never)));
-    world.send(&a, port).unwrap();
-    assert_eq!(a.told(), [], "a refused wait is none");
-    assert_eq!(start_poll(&*a, v(0), &[port, never]), Ok(PollStart::Ready));
+fn ports_that_are_not_allocated_cannot_be_waited_for_unless_one_before_them_is_pending() {
+    for raw in [2, 32, 128, 1 << 17] {
+        let (world, a) = World::alone();
+        let port = bind_ipi(&*a, v(0)).unwrap();
+        let never = Port::new(raw);
+        TwoLevelKernel(&a).mask().set(port.raw());
+        assert_eq!(start_poll(&*a, v(0), &[port, never]), Err(NoSuchPort(never)));
+        world.send(&a, port).unwrap();
+        assert_eq!(a.told(), [], "a refused wait is none");
+        assert_eq!(start_poll(&*a, v(0), &[port, never]), Ok(PollStart::Ready));
+    }
+    let (_world, a) = World::alone();
+    let reserved = Port::new(0);
+    assert_eq!(start_poll(&*a, v(0), &[reserved]), Ok(PollStart::Waiting));
 }

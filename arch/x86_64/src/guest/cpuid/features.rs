@@ -24,8 +24,6 @@ pub const XSAVE: u32 = 1 << 26;
 pub const OSXSAVE: u32 = 1 << 27;
 /// Leaf 1, EDX: local APIC.
 pub const APIC: u32 = 1 << 9;
-/// Leaf 7, EBX: TSC_ADJUST.
-pub const TSC_ADJUST: u32 = 1 << 1;
 /// Leaf 7, ECX: protection keys.
 pub const PKU: u32 = 1 << 3;
 /// Leaf 7, ECX: CR4.PKE is set.

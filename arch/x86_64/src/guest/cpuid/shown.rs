@@ -47,12 +47,6 @@ impl CpuidPolicy {
             || self.leaf_at(&self.structured, 0).ecx & features::RDPID != 0
     }
 
-    /// Whether the guest has been shown TSC_ADJUST.
-    #[must_use]
-    pub fn has_tsc_adjust(&self) -> bool {
-        self.leaf_at(&self.structured, 0).ebx & features::TSC_ADJUST != 0
-    }
-
     /// Whether the guest may write PRED_CMD.
     #[must_use]
     pub fn has_prediction_barrier(&self) -> bool {

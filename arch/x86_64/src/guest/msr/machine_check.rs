@@ -1,11 +1,15 @@
 //! Machine-check banks, of which a guest has two, with nothing ever in them.
 //!
-//! Errors of the machine are the host's affair; a guest sees banks because it was shown MCA, as on Xen.
-//! SDM vol. 3 §16.3.
+//! Errors of the machine are the host's affair; a guest sees banks because it was shown MCA, as on Xen. All else of the
+//! architecture's range reads as zero there and drops what is written, be it beyond the banks or from before there were
+//! any: so it is here, too. SDM vol. 3 §16.3; answers as Xen 4.17 gives them.
 
 use crate::guest::cpuid::Vendor;
 use crate::guest::exception::Exception;
 
+/// Where the Pentium reported: an address and a kind.
+const PENTIUM_ADDRESS: u32 = 0;
+const PENTIUM_KIND: u32 = 1;
 const CAPABILITY: u32 = 0x179;
 const STATUS: u32 = 0x17a;
 const CONTROL: u32 = 0x17b;
@@ -13,11 +17,13 @@ const CONTROL_2: u32 = 0x280;
 const BANK: u32 = 0x400;
 /// As many as Xen gives.
 const BANKS: u32 = 2;
+/// Thresholds of AMD's bank 4, and what says that they are not for the guest: locked.
+const THRESHOLD: u32 = 0xc000_0408;
+const LAST_THRESHOLD: u32 = 0xc000_040a;
+const LOCKED: u64 = 1 << 61;
 
 /// Software error recovery and threshold-based status, which Intel's banks claim on Xen.
 const INTEL_CAPABILITIES: u64 = 1 << 24 | 1 << 11;
-/// What a guest may write of its status: restart and error addresses valid, in progress.
-const STATUS_BITS: u64 = 7;
 
 /// The registers that hold anything.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,12 +47,13 @@ impl MachineCheck {
             CAPABILITY if vendor == Vendor::Intel => u64::from(BANKS) | INTEL_CAPABILITIES,
             CAPABILITY => u64::from(BANKS),
             STATUS => self.status,
-            CONTROL => return Some(Err(Exception::GP)),
+            CONTROL | PENTIUM_ADDRESS | PENTIUM_KIND => 0,
+            THRESHOLD..=LAST_THRESHOLD if vendor == Vendor::Amd => LOCKED,
             _ => match Place::of(msr)? {
                 Place::Control2(bank) if vendor == Vendor::Intel => {
                     self.control_2.get(bank).copied().unwrap_or(0)
                 }
-                Place::Control2(_) | Place::Beyond => return Some(Err(Exception::GP)),
+                Place::Control2(_) | Place::Beyond => 0,
                 // All kinds of errors are reported; none has been.
                 Place::Control => u64::MAX,
                 Place::Report => 0,
@@ -57,8 +64,10 @@ impl MachineCheck {
     /// Writes a register; `None` if it is none of these.
     pub fn write(&mut self, msr: u32, value: u64, vendor: Vendor) -> Option<Result<(), Exception>> {
         match msr {
-            STATUS if value & !STATUS_BITS == 0 => self.status = value,
-            CAPABILITY | STATUS | CONTROL => return Some(Err(Exception::GP)),
+            STATUS => self.status = value,
+            CAPABILITY | CONTROL => {}
+            PENTIUM_ADDRESS | PENTIUM_KIND => return Some(Err(Exception::GP)),
+            THRESHOLD..=LAST_THRESHOLD if vendor == Vendor::Amd => {}
             _ => match Place::of(msr)? {
                 // The threshold and the enable bit of corrected-error interrupts, which never come.
                 Place::Control2(bank) if vendor == Vendor::Intel && value & !0x4000_7fff == 0 => {
@@ -66,8 +75,8 @@ impl MachineCheck {
                         *slot = value;
                     }
                 }
-                Place::Control2(_) | Place::Beyond => return Some(Err(Exception::GP)),
-                Place::Control => {}
+                Place::Control2(_) if vendor == Vendor::Intel => return Some(Err(Exception::GP)),
+                Place::Control2(_) | Place::Beyond | Place::Control => {}
                 // A report can be cleared, not made up.
                 Place::Report if value == 0 => {}
                 Place::Report => return Some(Err(Exception::GP)),

@@ -33,6 +33,7 @@ pub const PASS_THROUGH: [u32; 10] = [
 const TSC: u32 = 0x10;
 const PLATFORM_ID: u32 = 0x17;
 const APIC_BASE: u32 = 0x1b;
+const BUS_FREQUENCY: u32 = 0x2c;
 const FEATURE_CONTROL: u32 = 0x3a;
 const TSC_ADJUST: u32 = 0x3b;
 const SPECULATION_CONTROL: u32 = 0x48;
@@ -49,6 +50,9 @@ const PERF_CONTROL: u32 = 0x199;
 const THERMAL_STATUS: u32 = 0x19c;
 const MISC_ENABLE: u32 = 0x1a0;
 const DEBUG_CONTROL: u32 = 0x1d9;
+/// Where the last branch and the last interrupt came from and went.
+const LAST_BRANCH: u32 = 0x1db;
+const LAST_BRANCHES: usize = 4;
 const PAT: u32 = 0x277;
 const TSC_DEADLINE: u32 = 0x6e0;
 const XSS: u32 = 0xda0;
@@ -62,6 +66,9 @@ const FS_BASE: u32 = 0xc000_0100;
 const GS_BASE: u32 = 0xc000_0101;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
+const TSC_RATIO: u32 = 0xc000_0104;
+/// What TSC_RATIO has no room for.
+const TSC_RATIO_RESERVED: u64 = 0xff << 40 | 0xffff << 48;
 const HWCR: u32 = 0xc001_0015;
 const NB_CFG: u32 = 0xc001_001f;
 const PATCH_LOADER: u32 = 0xc001_0020;
@@ -164,6 +171,7 @@ pub struct Msrs {
     tsc_adjust: u64,
     features_enabled: u64,
     debug_control: u64,
+    last_branches: [u64; LAST_BRANCHES],
     mtrrs: Mtrrs,
     machine_check: MachineCheck,
 }
@@ -176,6 +184,7 @@ impl Msrs {
             tsc_adjust: 0,
             features_enabled: 0,
             debug_control: 0,
+            last_branches: [0; LAST_BRANCHES],
             mtrrs: Mtrrs::new(),
             machine_check: MachineCheck::new(),
         }
@@ -209,15 +218,19 @@ impl Msrs {
             APIC_BASE => vcpu.apic.base_msr(),
             TSC_DEADLINE => vcpu.apic.tsc_deadline(vcpu.now),
             0x800..=0x8ff => vcpu.apic.read_msr(msr, vcpu.now)?,
-            TSC_ADJUST if policy.has_tsc_adjust() => self.tsc_adjust,
+            // Xen gives it to every HVM guest, whether CPUID shows it or not.
+            TSC_ADJUST => self.tsc_adjust,
             XSS if policy.has_xsaves() => 0,
             HYPERCALL_PAGE => 0,
             UPDATE_REVISION => vcpu.microcode,
             PLATFORM_INFO => CPUID_FAULTING,
             FEATURES_ENABLED => self.features_enabled,
             DEBUG_CONTROL => self.debug_control,
-            // Where the last branches came from and went: not recorded.
-            0x1db..=0x1de => 0,
+            // Nothing is recorded; what a guest of AMD's puts there stays.
+            _ if let Some(place) = last_branch(msr) => self.last_branches.get(place).copied().unwrap_or(0),
+            // A guest that came from an Intel host may look there.
+            BUS_FREQUENCY if amd => 0,
+            TSC_RATIO if amd => 0,
             // Locked, with nothing enabled: no VMX, no SMX.
             FEATURE_CONTROL if intel => 1,
             PLATFORM_ID if intel => 0,
@@ -237,6 +250,7 @@ impl Msrs {
     pub fn write(&mut self, msr: u32, value: u64, vcpu: &mut Vcpu<'_>) -> Result<Write, Exception> {
         let policy = vcpu.policy;
         let intel = policy.vendor() == Vendor::Intel;
+        let amd = policy.vendor() == Vendor::Amd;
         if let Some(held) = held(msr, policy) {
             return Ok(Write::Held(held, checked(held, value, vcpu)?));
         }
@@ -252,7 +266,7 @@ impl Msrs {
                 self.tsc_adjust = self.tsc_adjust.wrapping_add(by);
                 return Ok(Write::MoveTsc(by));
             }
-            TSC_ADJUST if policy.has_tsc_adjust() => {
+            TSC_ADJUST => {
                 let by = value.wrapping_sub(self.tsc_adjust);
                 self.tsc_adjust = value;
                 return Ok(Write::MoveTsc(by));
@@ -275,12 +289,19 @@ impl Msrs {
             }
             XSS if policy.has_xsaves() && value == 0 => {}
             FEATURES_ENABLED if value & !1 == 0 => self.features_enabled = value,
-            DEBUG_CONTROL if value & !0x3f == 0 => self.debug_control = value,
+            // It is software's alone: nothing of it reaches the processor.
+            DEBUG_CONTROL if amd || value & !0x3f == 0 => self.debug_control = value,
+            _ if amd && let Some(place) = last_branch(msr) => {
+                if let Some(slot) = self.last_branches.get_mut(place) {
+                    *slot = value;
+                }
+            }
+            TSC_RATIO if amd && value & TSC_RATIO_RESERVED == 0 => {}
             // Loading microcode is the host's business; a guest that tries is not told so.
             UPDATE_REVISION if intel && value == 0 => {}
             UPDATE_TRIGGER if intel => {}
             MISC_ENABLE if intel && value == MISC_ENABLE_VALUE => {}
-            HWCR | DE_CFG | PATCH_LOADER if !intel => {}
+            HWCR | DE_CFG | PATCH_LOADER if amd => {}
             _ if reads_zero(msr, policy.vendor()) => {}
             _ => return Err(Exception::GP),
         }
@@ -343,6 +364,12 @@ fn efer(value: u64, vcpu: &Vcpu<'_>) -> Result<u64, Exception> {
     Ok((value & !LMA) | (vcpu.efer & LMA))
 }
 
+/// Which of the registers of the last branches it is.
+fn last_branch(msr: u32) -> Option<usize> {
+    let place = usize::try_from(msr.checked_sub(LAST_BRANCH)?).ok()?;
+    (place < LAST_BRANCHES).then_some(place)
+}
+
 /// Registers that read as zero and drop what is written: performance counters that are off, states of power
 /// and heat, and what old kernels for AMD's K8 read without being ready for #GP.
 fn reads_zero(msr: u32, vendor: Vendor) -> bool {
@@ -357,6 +384,8 @@ fn reads_zero(msr: u32, vendor: Vendor) -> bool {
         Vendor::Amd => matches!(
             msr,
             INT_PENDING | NB_CFG
+                | 0xc001_0010 | 0xc001_001a | 0xc001_001d // what memory there is, and where
+                | 0xc001_1023 | 0xc001_102a | 0xc001_102c // switches of the caches
                 | 0xc001_0000..=0xc001_0007 // what counters count, and the counters
                 | 0xc001_0200..=0xc001_020b // the same, extended
         ),

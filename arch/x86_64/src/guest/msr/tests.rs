@@ -102,7 +102,7 @@ fn the_unknown_is_a_protection_fault() {
     for intel in [true, false] {
         let mut world = World::new(intel);
         for msr in [
-            0,
+            2,
             0x2a,
             0x480,
             0x10a,
@@ -112,7 +112,7 @@ fn the_unknown_is_a_protection_fault() {
             0x606,
             0x4000_0001,
             0x4000_02ff,
-            0xc001_0010,
+            0xc001_0011,
             0xc001_0114,
             0xc001_0117,
         ] {
@@ -133,6 +133,11 @@ fn each_vendor_has_its_own() {
         (DE_CFG, false, 2),
         (INT_PENDING, false, 0),
         (0xc001_0004, false, 0),
+        (0xc001_001a, false, 0),
+        (0xc001_102c, false, 0),
+        (BUS_FREQUENCY, false, 0),
+        (TSC_RATIO, false, 0),
+        (0xc000_0409, false, 1 << 61),
     ] {
         assert_eq!(World::new(intel).read(msr), Ok(Read::Value(value)), "{msr:#x}");
         assert_eq!(World::new(!intel).read(msr), Err(Exception::GP), "{msr:#x}");
@@ -143,6 +148,24 @@ fn each_vendor_has_its_own() {
     assert_eq!(World::new(false).write(HWCR, 0x40), Ok(Write::Done));
     assert_eq!(World::new(false).write(PATCH_LOADER, 0x1000), Ok(Write::Done));
     assert_eq!(World::new(false).read(PATCH_LOADER), Err(Exception::GP));
+    assert_eq!(World::new(false).write(BUS_FREQUENCY, 0), Err(Exception::GP));
+    assert_eq!(World::new(false).write(TSC_RATIO, 0), Ok(Write::Done));
+    assert_eq!(World::new(false).write(TSC_RATIO, u64::MAX), Err(Exception::GP));
+    assert_eq!(World::new(false).write(0xc000_0408, 0), Ok(Write::Done));
+}
+
+#[test]
+fn what_a_guest_of_amds_writes_for_its_debugger_stays_and_does_nothing() {
+    for msr in [DEBUG_CONTROL, 0x1db, 0x1de] {
+        let mut world = World::new(false);
+        assert_eq!(world.write(msr, 1 << 6), Ok(Write::Done), "{msr:#x}");
+        assert_eq!(world.read(msr), Ok(Read::Value(1 << 6)), "{msr:#x}");
+        assert_eq!(
+            World::new(true).write(msr, 1 << 6),
+            Err(Exception::GP),
+            "{msr:#x}"
+        );
+    }
 }
 
 #[test]
@@ -192,15 +215,17 @@ fn efer_keeps_its_mode_while_paging_and_its_lma_always() {
 
 #[test]
 fn the_tsc_moves_and_remembers_by_how_much() {
-    let mut world = World::new(true);
-    assert_eq!(world.read(TSC), Ok(Read::Value(1000)));
-    assert_eq!(world.write(TSC, 5000), Ok(Write::MoveTsc(4000)));
-    assert_eq!(world.read(TSC_ADJUST), Ok(Read::Value(4000)));
-    assert_eq!(
-        world.write(TSC_ADJUST, 0),
-        Ok(Write::MoveTsc(0_u64.wrapping_sub(4000)))
-    );
-    assert_eq!(world.read(TSC_ADJUST), Ok(Read::Value(0)));
+    for intel in [true, false] {
+        let mut world = World::new(intel);
+        assert_eq!(world.read(TSC), Ok(Read::Value(1000)));
+        assert_eq!(world.write(TSC, 5000), Ok(Write::MoveTsc(4000)));
+        assert_eq!(world.read(TSC_ADJUST), Ok(Read::Value(4000)));
+        assert_eq!(
+            world.write(TSC_ADJUST, 0),
+            Ok(Write::MoveTsc(0_u64.wrapping_sub(4000)))
+        );
+        assert_eq!(world.read(TSC_ADJUST), Ok(Read::Value(0)));
+    }
 }
 
 #[test]
@@ -261,11 +286,21 @@ fn machine_check_banks_are_there_and_empty() {
         assert_eq!(amd.read(msr), Ok(Read::Value(value)), "{msr:#x}");
         assert_eq!(amd.write(msr, 0), Ok(Write::Done), "{msr:#x}");
     }
-    for msr in [0x408, 0x47f, 0x17b] {
-        assert_eq!(amd.read(msr), Err(Exception::GP), "{msr:#x}");
+    // Beyond the banks there is nothing, in silence.
+    for msr in [0x408, 0x47f, 0x17b, 0x280, 0x29f] {
+        assert_eq!(amd.read(msr), Ok(Read::Value(0)), "{msr:#x}");
+        assert_eq!(amd.write(msr, u64::MAX), Ok(Write::Done), "{msr:#x}");
+        assert_eq!(amd.read(msr), Ok(Read::Value(0)), "{msr:#x}");
     }
+    for msr in [0, 1] {
+        assert_eq!(amd.read(msr), Ok(Read::Value(0)), "{msr:#x}");
+        assert_eq!(amd.write(msr, 0), Err(Exception::GP), "{msr:#x}");
+    }
+    assert_eq!(amd.write(0x179, 0), Ok(Write::Done));
+    assert_eq!(amd.read(0x179), Ok(Read::Value(2)));
+    assert_eq!(amd.write(0x17a, 9), Ok(Write::Done));
+    assert_eq!(amd.read(0x17a), Ok(Read::Value(9)));
     assert_eq!(amd.write(0x401, 1), Err(Exception::GP));
-    assert_eq!(amd.read(0x280), Err(Exception::GP));
     assert_eq!(intel.write(0x281, 0x4000_0001), Ok(Write::Done));
     assert_eq!(intel.read(0x281), Ok(Read::Value(0x4000_0001)));
     assert_eq!(

@@ -258,6 +258,35 @@ fn the_local_apic_answers_in_its_page() {
 }
 
 #[test]
+fn the_lower_half_of_a_task_priority_survives_exits() {
+    let mut world = World::new();
+    let touch = |block: &mut Vmcb| {
+        block.save.rip = RIP;
+        block.control.exit_code = 0x400;
+        block.control.exit_info_1 = 1 << 32 | 4;
+        block.control.exit_info_2 = 0xfee0_0080;
+    };
+    // movl $0x57, 0xfee00080, then mov 0xfee00080, %ebx.
+    let write = [0xc7, 0x05, 0x80, 0x00, 0xe0, 0xfe, 0x57, 0x00, 0x00, 0x00];
+    let read = [0x8b, 0x1d, 0x80, 0x00, 0xe0, 0xfe];
+    world.scene(move |block, _| touch(block));
+    assert_eq!(world.run(&write), Exit::Preempted);
+    world.scene(move |block, _| {
+        assert_eq!(block.control.virtual_interrupt & 0xff, 5);
+        touch(block);
+    });
+    assert_eq!(world.run(&read), Exit::Preempted);
+    assert_eq!(world.cpu.registers().rbx, 0x57);
+    // The guest writes CR8, which is the class and nothing below.
+    world.scene(move |block, _| {
+        block.control.virtual_interrupt = block.control.virtual_interrupt & !0xff | 6;
+        touch(block);
+    });
+    assert_eq!(world.run(&read), Exit::Preempted);
+    assert_eq!(world.cpu.registers().rbx, 0x60);
+}
+
+#[test]
 fn an_access_to_nothing_is_finished_as_on_an_empty_bus() {
     let mut world = World::new();
     // mov 0x500000, %ecx
