@@ -9,6 +9,7 @@
 
 mod advisories;
 mod coverage;
+mod policies;
 #[path = "../world/mod.rs"]
 mod world;
 

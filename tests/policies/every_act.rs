@@ -16,7 +16,7 @@ use xenvisor::abi::memory;
 use xenvisor::abi::sched::{RemoteShutdown as Shutdown, SCHEDOP_pin_override, SCHEDOP_remote_shutdown};
 use xenvisor::abi::version::XENVER_build_id;
 use xenvisor::abi::xen::{
-    CONSOLEIO_read, CONSOLEIO_write, DOMID_SELF, HYPERVISOR_console_io, HYPERVISOR_domctl,
+    CONSOLEIO_read, CONSOLEIO_write, DOMID_SELF, HYPERVISOR_console_io, HYPERVISOR_dm_op, HYPERVISOR_domctl,
     HYPERVISOR_event_channel_op, HYPERVISOR_grant_table_op, HYPERVISOR_hvm_op, HYPERVISOR_memory_op,
     HYPERVISOR_sched_op, HYPERVISOR_sysctl, HYPERVISOR_xen_version,
 };
@@ -99,6 +99,21 @@ impl Scene {
         self.grant_op(grant::GNTTABOP_copy, wanted).status.into()
     }
 
+    fn exchange(&self) -> i64 {
+        let list = memory::Reservation {
+            extent_start: GuestHandle64(LIST),
+            nr_extents: 1,
+            domid: OTHER,
+            ..memory::Reservation::default()
+        };
+        let wanted = memory::Exchange {
+            input: list,
+            output: list,
+            ..memory::Exchange::default()
+        };
+        self.call(HYPERVISOR_memory_op, memory::XENMEM_exchange, wanted)
+    }
+
     fn reserve(&self, command: u32) -> i64 {
         self.world.put(CALLER, LIST, &(FREE + 8));
         let wanted = memory::Reservation {
@@ -115,6 +130,7 @@ impl Scene {
         use Outcome::{Done, Error, Status};
         let world = &self.world;
         let memory = |command, argument: u16| {
+            world.put(CALLER, ARGUMENTS, &[0_u64; 16]);
             let argument = memory::Domain { domid: argument };
             Error(self.call(HYPERVISOR_memory_op, command, argument))
         };
@@ -212,7 +228,9 @@ impl Scene {
                 memory::XENMEM_populate_physmap,
             ]
             .map(|command| Done(self.reserve(command)))
-            .to_vec(),
+            .into_iter()
+            .chain([Error(self.exchange())])
+            .collect(),
             Act::MemoryQuery => {
                 let kind = hvm_op::GetMemType {
                     domid: OTHER,
@@ -223,6 +241,7 @@ impl Scene {
                     memory(memory::XENMEM_current_reservation, OTHER),
                     memory(memory::XENMEM_maximum_reservation, OTHER),
                     memory(memory::XENMEM_maximum_gpfn, OTHER),
+                    memory(memory::XENMEM_get_vnumainfo, OTHER),
                     Error(self.call(HYPERVISOR_hvm_op, hvm_op::HVMOP_get_mem_type, kind)),
                 ]
             }
@@ -244,7 +263,13 @@ impl Scene {
                     ..Default::default()
                 };
                 let result = self.call(HYPERVISOR_memory_op, memory::XENMEM_claim_pages, claim);
-                vec![Error(result)]
+                let target = memory::PodTarget {
+                    domid: OTHER,
+                    ..Default::default()
+                };
+                let on_demand = [memory::XENMEM_set_pod_target, memory::XENMEM_get_pod_target]
+                    .map(|command| Error(self.call(HYPERVISOR_memory_op, command, target)));
+                [Error(result)].into_iter().chain(on_demand).collect()
             }
             Act::PhysmapAdd => {
                 let add = memory::AddToPhysmap {
@@ -303,7 +328,15 @@ impl Scene {
             Act::DomainManage => {
                 // XEN_DOMCTL_pausedomain, of version 0x15.
                 world.put(CALLER, ARGUMENTS, &[2_u32, 0x15, OTHER.into()]);
-                vec![Error(world.call(CALLER, HYPERVISOR_domctl, &[ARGUMENTS]))]
+                let paused = world.call(CALLER, HYPERVISOR_domctl, &[ARGUMENTS]);
+                // XEN_DMOP_get_ioreq_server_info and the like: nothing is read before the caller is judged.
+                let emulated = world.call(CALLER, HYPERVISOR_dm_op, &[OTHER.into(), 0, ARGUMENTS]);
+                let access = memory::toolstack::AccessOp {
+                    domid: OTHER,
+                    ..Default::default()
+                };
+                let monitored = self.call(HYPERVISOR_memory_op, memory::XENMEM_access_op, access);
+                vec![Error(paused), Error(emulated), Error(monitored)]
             }
             Act::HostManage => {
                 // XEN_SYSCTL_physinfo, of version 0x15.

@@ -9,6 +9,7 @@
 
 mod any_words;
 mod every_act;
+mod every_handler;
 mod images;
 #[path = "../world/mod.rs"]
 mod world;

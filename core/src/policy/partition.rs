@@ -85,6 +85,14 @@ impl StaticPartition {
 }
 
 impl Policy for StaticPartition {
+    fn otherwise(&self, request: &Request) -> Verdict {
+        let to_itself = request.caller() == request.target();
+        request.unprivileged().and(Verdict::allow_if(
+            to_itself,
+            "the description declares nothing of the kind",
+        ))
+    }
+
     fn event_alloc(&self, request: &EventAlloc) -> Verdict {
         self.signals(request.owner, request.remote)
             .and(Request::from(*request).unprivileged())

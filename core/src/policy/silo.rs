@@ -35,7 +35,10 @@ impl Silo {
 
 impl Policy for Silo {
     fn otherwise(&self, request: &Request) -> Verdict {
-        request.ask(&self.hub)
+        // Also what has no rule of its own is no way from one to the other.
+        request
+            .ask(&self.hub)
+            .and(self.pair(request.caller(), request.target()))
     }
 
     fn event_alloc(&self, request: &EventAlloc) -> Verdict {
