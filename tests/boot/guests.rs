@@ -110,3 +110,41 @@ fn two_32_bit_guests_exchange_without_paging_and_with_4_mib_pages() {
 fn upcalls_reach_32_bit_and_64_bit_guests_through_their_interrupt_tables() {
     exchange((32, "paging=pae events=upcalls"), (64, "events=upcalls"));
 }
+
+/// What the guest `modes` says, built for this width.
+fn modes(program: &std::path::Path) -> String {
+    let running = Machine::with("one_guest")
+        .module("guest", &std::fs::read(program).unwrap())
+        .ends(Ending::GuestsEnded);
+    running.console().text()
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn hypercalls_of_all_modes_have_the_32_bit_convention_but_for_64_bit_mode() {
+    // Xen 4.17 is the answer; -EPERM for whoever is not the kernel.
+    let (version, refused) = ("0x40011", "0xffffffff");
+    let narrow = modes(&guests::build_32("modes").unwrap());
+    for (mode, result) in [
+        ("16-bit protected mode", version),
+        ("real mode", version),
+        ("user mode", refused),
+        ("virtual-8086 mode", refused),
+        ("all modes of 32", "bits"),
+    ] {
+        let said = [format!("{mode}: {result}\r"), format!("{mode} {result}")];
+        assert!(
+            said.iter().any(|line| narrow.contains(line)),
+            "{mode} in:\n{narrow}"
+        );
+    }
+    let wide = modes(&guests::build("modes").unwrap());
+    for said in [
+        "compatibility mode: 0x40011\r",
+        "compatibility mode, upper half: 0x0\r",
+        "compatibility mode, a map of its layout: 0x0 true\r",
+        "all modes of 64 bits",
+    ] {
+        assert!(wide.contains(said), "{said:?} in:\n{wide}");
+    }
+}

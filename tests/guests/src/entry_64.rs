@@ -64,7 +64,8 @@ guest_entry:
     .section .rodata
     .align 8
 guest_gdt:
-    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+    # 64-bit code, data, and 32-bit code for whoever wants to know what compatibility mode is like.
+    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff
 guest_gdt_pointer:
     .word . - guest_gdt - 1
     .long guest_gdt

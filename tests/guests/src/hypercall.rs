@@ -53,6 +53,14 @@ fn instruction() -> u8 {
     found
 }
 
+/// The bytes of the instruction, for code that is put together by hand.
+pub fn instruction_bytes() -> [u8; 3] {
+    match instruction() {
+        VMCALL => [0x0f, 0x01, 0xc1],
+        _ => [0x0f, 0x01, 0xd9],
+    }
+}
+
 /// Makes a hypercall; the result as the register has it. A 32-bit guest passes the low halves of the arguments.
 pub fn call(number: u32, arguments: [u64; 5]) -> i64 {
     let through = THROUGH.load(Ordering::Relaxed);

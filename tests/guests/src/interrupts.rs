@@ -107,12 +107,14 @@ const END_OF_INTERRUPT: usize = 0xfee0_00b0;
 const SPURIOUS: usize = 0xfee0_00f0;
 const ENABLED: u32 = 0x1ff;
 
-fn set_gate(vector: u8, handler: usize) {
+/// Has an interrupt lead to code at this address, which ends with IRET or never. Code of the privilege level may cause it
+/// by INT.
+pub fn set_gate(vector: u8, handler: usize, level: u8) {
     let entry = &TABLE[usize::from(vector)];
     let address = handler as u64;
     let words = [
         (address as u32 & 0xffff) | CODE_SEGMENT << 16,
-        (address as u32 & 0xffff_0000) | GATE,
+        (address as u32 & 0xffff_0000) | GATE | u32::from(level & 3) << 13,
         (address >> 32) as u32,
         0,
     ];
@@ -125,7 +127,7 @@ fn set_gate(vector: u8, handler: usize) {
 pub(crate) fn catch_exceptions() {
     let entries = (&raw const guest_exception_entries).expose_provenance();
     for vector in 0..32 {
-        set_gate(vector, entries + usize::from(vector) * 16);
+        set_gate(vector, entries + usize::from(vector) * 16, 0);
     }
     #[repr(C, packed)]
     struct Pointer {
@@ -142,7 +144,7 @@ pub(crate) fn catch_exceptions() {
 
 /// Makes an upcall's handler be there, and the local APIC be on.
 pub(crate) fn prepare(vector: u8) {
-    set_gate(vector, (&raw const guest_upcall_entry).expose_provenance());
+    set_gate(vector, (&raw const guest_upcall_entry).expose_provenance(), 0);
     write_apic(SPURIOUS, ENABLED);
 }
 

@@ -44,7 +44,7 @@ mod guest;
 #[cfg(bare)]
 pub mod hypercall;
 #[cfg(bare)]
-mod interrupts;
+pub mod interrupts;
 #[cfg(bare)]
 mod layout;
 #[cfg(all(bare, target_arch = "x86"))]
