@@ -72,3 +72,6 @@ fn read(cx: &Context<'_>, count: u64, buffer: u64) -> Served {
     }
     Ok(Answer::Done(done))
 }
+
+#[cfg(test)]
+mod tests;

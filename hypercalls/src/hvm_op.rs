@@ -204,3 +204,6 @@ fn set_evtchn_upcall_vector(cx: &Context<'_>, at: u64) -> Served {
     cx.caller.tell(vcpu, News::UPCALL);
     Ok(Answer::OK)
 }
+
+#[cfg(test)]
+mod tests;

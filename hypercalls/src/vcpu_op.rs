@@ -87,3 +87,6 @@ fn send_nmi(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     cx.caller.tell(vcpu, News::NMI);
     Ok(Answer::OK)
 }
+
+#[cfg(test)]
+mod tests;

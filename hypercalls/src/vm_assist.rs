@@ -24,3 +24,29 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
     cx.caller.settings.lock().runstate_update_flag = on;
     Ok(Answer::OK)
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use xenvisor_abi::xen::HYPERVISOR_vm_assist;
+    use xenvisor_core::policy::XenDefault;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[test]
+    fn there_is_one_switch_and_it_is_looked_for_before_the_command() {
+        let world = World::new(1, 1, XenDefault::default(), Vec::new());
+        let assist = |command: u32, kind: u64| {
+            let answer = world.call(1, HYPERVISOR_vm_assist, &[command.into(), kind]);
+            (answer, world.domains[0].settings.lock().runstate_update_flag)
+        };
+        assert_eq!(assist(abi::VMASST_CMD_enable, 5), (Ok(Answer::OK), true));
+        assert_eq!(assist(9, 5), (Err(Errno::NO_CALL), true));
+        for kind in [0, 1, 2, 3, 4, 6, 32, 63, 64, 1 << 31] {
+            assert_eq!(assist(9, kind), (Err(Errno::INVALID), true), "{kind}");
+        }
+        assert_eq!(assist(abi::VMASST_CMD_disable, 5), (Ok(Answer::OK), false));
+    }
+}

@@ -146,3 +146,6 @@ fn build_id(cx: &Context<'_>, at: u64) -> Served {
     // An image without an identifier in its notes.
     Err(Errno::NO_DATA)
 }
+
+#[cfg(test)]
+mod tests;
