@@ -184,3 +184,26 @@ fn xsa_96_237_458_no_guest_has_a_physical_interrupt() {
         assert!(result < 0, "physdev_op {command}: {result}");
     }
 }
+
+#[test]
+fn xsa_116_a_domain_that_ends_in_the_middle_of_what_it_says_takes_nothing_with_it() {
+    use xenvisor::sim::guest::{PvConsole, SimGuest};
+    let mut programs = xenvisor::sim::programs::Programs::standard();
+    programs.add("brief", |guest: SimGuest| async move {
+        let console = PvConsole::find(&guest).await?;
+        console.line(&guest, "I am only here for").await?;
+        // The event that announces the rest is on its way when its sender is gone.
+        guest.send_event(console.port()).await?;
+        guest.shut_down(xenvisor::abi::sched::SHUTDOWN_crash).await
+    });
+    for seed in 1..20 {
+        let mut system = System::default();
+        for name in ["first", "second", "third"] {
+            system.guest(crate::world::guest(name, "brief"));
+        }
+        let run = crate::world::run(seed, programs.clone(), system);
+        if !run.all_frames_are_back() || run.console().matches("only here").count() != 3 {
+            run.fail(seed, "something was lost with a domain");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The second stage: what is behind guest frames, and when a frame that is no longer there is free.
 
 use std::cell::RefCell;
+use std::sync::Barrier;
 
 use xenvisor::abi::grant_table::{GNTTABOP_unmap_grant_ref, UnmapGrantRef};
 use xenvisor::abi::memory::{AddToPhysmap, XENMAPSPACE_gmfn_range, XENMEM_add_to_physmap};
@@ -138,4 +139,39 @@ fn xsa_410_a_domain_that_is_gone_leaves_nothing_behind() {
         drop(domain);
         assert_eq!(world.hypervisor.frames.free(), free);
     }
+}
+
+#[test]
+fn xsa_287_a_frame_that_two_take_at_once_is_taken_once() {
+    const ROUNDS: u64 = 2000;
+    let world = World::new(1, XenDefault::default());
+    let domain = world.domain(1);
+    let gfn = Gfn::new(FREE);
+    let end = gfn.checked_add(1).unwrap();
+    let frames = domain.memory.frames();
+    let before = frames.free();
+    let start = Barrier::new(2);
+    let taker = || {
+        let mut taken = 0;
+        for _ in 0..ROUNDS {
+            start.wait();
+            let took = domain.change(|leaving| domain.memory.take(gfn, leaving));
+            taken += u64::from(took.is_ok());
+            // Only when both have tried is it put back, by whoever took it.
+            start.wait();
+            if took.is_ok() {
+                domain
+                    .change(|leaving| domain.memory.populate_range(gfn..end, leaving).map(drop))
+                    .unwrap();
+            }
+        }
+        taken
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let (one, other) = (scope.spawn(taker), scope.spawn(taker));
+        (one.join().unwrap(), other.join().unwrap())
+    });
+    assert_eq!(one + other, ROUNDS, "{one} and {other}");
+    // A table may have been made to split a larger leaf.
+    assert!(before - frames.free() <= 1);
 }
