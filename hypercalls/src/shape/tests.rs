@@ -8,6 +8,7 @@ use xenvisor_abi::describe::Layout;
 
 use super::*;
 
+mod alike;
 mod memory;
 mod narrow;
 mod vcpus;
