@@ -18,3 +18,4 @@ mod linux;
 mod policy_images;
 mod processor;
 mod world;
+mod xtf;

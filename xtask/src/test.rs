@@ -7,8 +7,9 @@ use clap::Args;
 use std::time::Instant;
 
 /// The images the boot tests start.
-const IMAGES: [&str; 6] = [
+const IMAGES: [&str; 7] = [
     "linux",
+    "one_guest",
     "two_guests",
     "xen_default",
     "silo",
@@ -17,7 +18,15 @@ const IMAGES: [&str; 6] = [
 ];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 6] = ["ping", "pong", "hello", "triple_fault", "intruder", "neighbour"];
+const GUESTS: [&str; 7] = [
+    "ping",
+    "pong",
+    "hello",
+    "triple_fault",
+    "verdict",
+    "intruder",
+    "neighbour",
+];
 
 /// What `test` takes.
 #[derive(Debug, Args)]
