@@ -3,6 +3,7 @@
 
 mod guest;
 mod model;
+mod queues;
 
 use xenvisor::abi::event_channel as abi;
 use xenvisor::abi::xen::{DOMID_SELF, HYPERVISOR_event_channel_op, VIRQ_TIMER};
