@@ -148,3 +148,22 @@ fn hypercalls_of_all_modes_have_the_32_bit_convention_but_for_64_bit_mode() {
         assert!(wide.contains(said), "{said:?} in:\n{wide}");
     }
 }
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn a_second_vcpu_starts_by_hypercall_in_the_mode_its_guest_is_in() {
+    for (program, line, expected) in [
+        (guests::build_32("second_vcpu"), "", "vcpu 1 of 32 bits"),
+        (guests::build_32("second_vcpu"), "paging=pae", "vcpu 1 of 32 bits"),
+        (guests::build("second_vcpu"), "", "vcpu 1 of 64 bits"),
+    ] {
+        let running = Machine::with("one_guest")
+            .module("guest", &std::fs::read(program.unwrap()).unwrap())
+            .line(&format!("guest.guest.vcpus=2 guest.guest.cmdline=\"{line}\""))
+            .ends(Ending::GuestsEnded);
+        let said = running.console().text();
+        // EEXIST: it has begun already.
+        let expected = format!("{expected} has done 1000; again: Err(-17)");
+        assert!(said.contains(&expected), "no {expected:?} in:\n{said}");
+    }
+}

@@ -1,7 +1,7 @@
 //! A kit for small PVH guests: enough for "a guest that does X" in about twenty lines, and for unikernels of one's own.
 //!
-//! A guest is a function `fn(&mut Guest) -> Shutdown`, named in [`guest!`]. It has one vcpu, interrupts off, and all of
-//! the first 4 GiB mapped to itself. It speaks through its Xen console, makes hypercalls, and waits for events. The same
+//! A guest is a function `fn(&mut Guest) -> Shutdown`, named in [`guest!`]. It begins on one vcpu, interrupts off, and
+//! all of the first 4 GiB mapped to itself. It speaks through its Xen console, makes hypercalls, and waits for events. The same
 //! source is a 64-bit guest (`x86_64-unknown-none`) or a 32-bit one (`i586-unknown-linux-gnu`: the name of the target
 //! means nothing here but the processor). `README.md` beside this crate says how they are built and run.
 //!
@@ -22,6 +22,7 @@
 //! | have an event channel | [`Guest::allocate_port`], [`Guest::bind_port`], [`Guest::send`], [`Guest::wait`] |
 //! | get interrupts instead of polling | [`Guest::listen`], [`Guest::wait_for_upcall`] |
 //! | share memory | [`Guest::offer_page`], [`Guest::map_offer`], [`Guest::copy_word`] |
+//! | start another vcpu | [`Guest::start_vcpu`] |
 //! | have page tables in a 32-bit guest | [`Guest::turn_on_paging`] |
 //!
 //! A panic and an exception are said on the console and end the guest as a crash.
@@ -57,6 +58,8 @@ mod paging_32;
 pub mod processor;
 #[cfg(bare)]
 pub mod raw;
+#[cfg(bare)]
+mod vcpus;
 #[cfg(not(bare))]
 mod workstation;
 #[cfg(not(bare))]
@@ -66,8 +69,10 @@ pub use workstation::raw;
 pub use grants::Mapping;
 #[cfg(bare)]
 pub use guest::Guest;
+#[cfg(bare)]
+pub use vcpus::{Entry, vcpu_is_done};
 #[cfg(not(bare))]
-pub use workstation::{Guest, Mapping};
+pub use workstation::{Entry, Guest, Mapping, vcpu_is_done};
 
 /// What a guest needs.
 pub mod prelude {

@@ -12,6 +12,14 @@ pub struct Guest(());
 #[derive(Debug)]
 pub struct Mapping(());
 
+/// What another vcpu would run.
+pub type Entry = extern "C" fn() -> !;
+
+/// The end of another vcpu.
+pub fn vcpu_is_done(_number: u32) -> ! {
+    std::process::exit(1)
+}
+
 static NOWHERE: AtomicU32 = AtomicU32::new(0);
 
 #[expect(missing_docs, reason = "as on the bare machine, where they are documented")]
@@ -87,6 +95,12 @@ impl Guest {
         Err(0)
     }
     pub fn sleep_ns(&self, _ns: u64) {}
+    pub fn start_vcpu(&self, _number: u32, _entry: Entry) -> Result<(), i64> {
+        Err(0)
+    }
+    pub fn vcpu_is_up(&self, _number: u32) -> Result<bool, i64> {
+        Ok(false)
+    }
     pub fn triple_fault(&self) -> ! {
         std::process::exit(1)
     }
