@@ -5,11 +5,11 @@ use std::vec::Vec;
 
 use super::guest::{FifoKernel, TwoLevelKernel};
 use super::world::{Domain, Told, World, v};
-use crate::event::{Endpoint, Upcalls};
 use crate::event::{
-    ExpandArrayError, InitControlError, SetPriorityError, bind_ipi, bind_vcpu, expand_array, init_control,
-    is_marked, set_priority, unmask,
+    BindIpiError, ExpandArrayError, InitControlError, NoPort, SetPriorityError, bind_ipi, bind_vcpu,
+    expand_array, init_control, is_marked, set_priority, unmask,
 };
+use crate::event::{Endpoint, Upcalls};
 use crate::machine::Width;
 use crate::number::Port;
 
@@ -268,6 +268,28 @@ fn more_ports_than_the_2_level_way_can_name_are_delivered() {
     world.send(a, ports[4999]).unwrap();
     assert_eq!(ports[4999], Port::new(5000));
     assert_eq!(kernel.upcall(v(0)), [ports[4999]]);
+}
+
+#[test]
+fn there_are_131_072_ports_with_port_0_and_the_last_is_linked_as_any() {
+    let world = World::with_limit(1, 1, Width::Bits64, u32::MAX);
+    let a = &*world.domains[0];
+    let mut kernel = FifoKernel::start(a);
+    for _ in 1..128 {
+        kernel.expand();
+    }
+    let ports = ipis(a, 131_071);
+    assert_eq!(ports.last(), Some(&Port::new(131_071)));
+    assert_eq!(bind_ipi(a, v(0)), Err(BindIpiError::NoPort(NoPort::OutOfPorts)));
+    let sent = [131_071, 1, 65_536, 131_070].map(Port::new);
+    for port in sent {
+        world.send(a, port).unwrap();
+    }
+    assert_eq!(kernel.upcall(v(0)), sent);
+    world.close(a, Port::new(131_071)).unwrap();
+    assert_eq!(bind_ipi(a, v(0)), Ok(Port::new(131_071)));
+    world.reset(a).unwrap();
+    assert_eq!(a.ports().lock().open(), 0);
 }
 
 #[test]
