@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
+use xenvisor::abi::GuestHandle64;
 use xenvisor::abi::errno::{EINVAL, ENOSYS};
 use xenvisor::abi::grant_table as abi;
 use xenvisor::abi::memory::{
-    AddToPhysmap, RemoveFromPhysmap, XENMAPIDX_grant_table_status, XENMAPSPACE_grant_table,
-    XENMEM_add_to_physmap, XENMEM_remove_from_physmap,
+    AddToPhysmap, RemoveFromPhysmap, Reservation, XENMAPIDX_grant_table_status, XENMAPSPACE_grant_table,
+    XENMEM_add_to_physmap, XENMEM_decrease_reservation, XENMEM_remove_from_physmap,
 };
 use xenvisor::abi::xen::{DOMID_SELF, HYPERVISOR_grant_table_op, HYPERVISOR_memory_op};
 use xenvisor::model::domain::Domain;
@@ -156,7 +157,22 @@ fn usage(world: &World, mfn: Mfn) -> Option<(Owner, u32)> {
     world.hypervisor.frames.usage(mfn)
 }
 
+/// A domain gives a frame back.
 fn take_away(world: &World, n: u16, frame: u64) {
+    world.put(n, ARGUMENTS + 512, &frame);
+    let mut argument = Reservation {
+        extent_start: GuestHandle64(ARGUMENTS + 512),
+        nr_extents: 1,
+        domid: DOMID_SELF,
+        ..Default::default()
+    };
+    let command = XENMEM_decrease_reservation;
+    let result = world.call_with(n, HYPERVISOR_memory_op, command, &mut argument);
+    assert_eq!(result, 1);
+}
+
+/// A frame of a domain loses its place: it is nobody's then, and counts on.
+fn lose(world: &World, n: u16, frame: u64) {
     let mut argument = RemoveFromPhysmap {
         domid: DOMID_SELF,
         gpfn: frame,

@@ -14,7 +14,7 @@ use xenvisor::abi::errno::EINVAL;
 use xenvisor::abi::grant_table as abi;
 use xenvisor::abi::memory;
 use xenvisor::abi::xen::{DOMID_SELF, HYPERVISOR_grant_table_op, HYPERVISOR_memory_op};
-use xenvisor::model::number::{GrantRef, GuestAddr};
+use xenvisor::model::number::{Gfn, GrantRef, GuestAddr};
 use xenvisor::model::testing::Random;
 
 use super::runner::{self, Area};
@@ -74,7 +74,7 @@ impl Area for Grants {
             Act::Setup(count) => self.setup(world, n, count),
             Act::Query(whose) => self.query(world, n, whose),
             Act::Write { place, offset, value } => self.write(world, n, place, offset, value),
-            Act::Take(place) => self.take(world, n, place),
+            Act::Take { place, lost } => self.take(world, n, place, lost),
             Act::Populate(place) => self.populate(world, n, place),
         }
         self.compare(world);
@@ -332,11 +332,26 @@ impl Grants {
         }
     }
 
-    fn take(&mut self, world: &World, n: u16, place: usize) {
-        if let Backing::Memory { .. } = self.0.backing(n, place) {
+    /// A frame is given back, or merely loses its place, after which it is nobody's.
+    fn take(&mut self, world: &World, n: u16, place: usize, lost: bool) {
+        let Backing::Memory { .. } = self.0.backing(n, place) else {
+            return;
+        };
+        if lost {
+            let mut argument = memory::RemoveFromPhysmap {
+                domid: DOMID_SELF,
+                gpfn: PLACES[place],
+                ..Default::default()
+            };
+            let command = memory::XENMEM_remove_from_physmap;
+            assert_eq!(
+                world.call_with(n, HYPERVISOR_memory_op, command, &mut argument),
+                0
+            );
+        } else {
             reserve(world, n, memory::XENMEM_decrease_reservation, place);
-            self.0.take(n, place);
         }
+        self.0.take(n, place);
     }
 
     fn populate(&mut self, world: &World, n: u16, place: usize) {
@@ -355,6 +370,21 @@ impl Grants {
             let domain = self.0.domain(n);
             let used = there.handles.lock().used();
             assert_eq!(used as usize, domain.receipts.len(), "receipts of domain {n}");
+            let seen = |at: u64| {
+                let stage = there.memory.stage().lock();
+                stage.translate(Gfn::new(at)).is_some()
+            };
+            assert_eq!(seen(STATUS), domain.status_shown, "status words of domain {n}");
+            for (frame, shown) in (TABLE..).zip(domain.shown) {
+                assert_eq!(seen(frame), shown, "frame {frame} of domain {n}");
+            }
+            for (place, frame) in PLACES.iter().enumerate() {
+                assert_eq!(
+                    seen(*frame),
+                    domain.is_backed(place),
+                    "frame {frame} of domain {n}"
+                );
+            }
             for reference in REFERENCES {
                 let pinned = there.grants.lock().is_pinned(GrantRef::new(reference));
                 assert_eq!(pinned, domain.is_pinned(reference), "{reference} of domain {n}");

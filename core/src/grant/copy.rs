@@ -93,16 +93,18 @@ impl<'a> End<'a> {
         let owner = match target.kind {
             Kind::Ram => Owner::Domain(memory.owner()),
             Kind::Special => Owner::Hypervisor,
-            // Its receipt has a reference for as long as it is mapped: the owner stays the owner.
+            // Its receipt has a reference for as long as it is mapped.
             Kind::Grant => memory.frames().usage(target.mfn).ok_or(none)?.0,
             Kind::Foreign | Kind::Device => return Err(none),
         };
         if !target.rights.allow(access) {
             return Err(none);
         }
-        let pin = memory.frames().pin(target.mfn, owner).ok_or(none)?;
+        let pin = memory.frames().pin(target.mfn, owner);
+        // A granter may have let go of it in between: then it is nobody's.
+        let pin = pin.or_else(|| memory.frames().pin(target.mfn, Owner::Hypervisor));
         Ok(Self {
-            held: Held::Own(pin),
+            held: Held::Own(pin.ok_or(none)?),
             part: Part::WHOLE,
         })
     }

@@ -15,7 +15,6 @@ use crate::machine::Access;
 use crate::memory::domain_memory::{DomainMemory, PlaceError};
 use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, Gfn, GrantHandle, GrantRef};
-use crate::p2m::Flush;
 
 /// One side of a grant: a domain, as far as grants go.
 #[derive(Clone, Copy)]
@@ -76,8 +75,8 @@ pub fn map(
     Ok(handle.fill(&mapping))
 }
 
-/// Unmaps what a receipt stands for. `at` is where the grantee believes it to be. The reference of the frame goes to
-/// `leaving`; once that has settled, [`finish`] ends the use.
+/// Unmaps what a receipt stands for. `at` is where the grantee believes it to be. Once `leaving` has settled, [`finish`]
+/// ends the use.
 ///
 /// # Errors
 /// Nothing has changed then.
@@ -113,11 +112,14 @@ pub fn finish(
     mapping: &Mapping,
     granter: Option<&Ranked<GrantTable>>,
 ) {
-    if let Some(table) = granter {
-        let mut table = table.lock();
-        if table.edition() == mapping.edition {
+    let frames = grantee.memory.frames();
+    match granter.map(Ranked::lock) {
+        Some(mut table) if table.edition() == mapping.edition => {
             table.unpin(mapping.reference, mapping.access);
+            // With the lock held: whoever joins the use of a pinned offer relies on its references.
+            frames.release(mapping.mfn);
         }
+        _ => frames.release(mapping.mfn),
     }
     grantee.handles.lock().release(handle);
 }
@@ -147,12 +149,11 @@ pub fn give_up_some(
             continue;
         };
         let mut leaving = Leaving::new(grantee.memory.frames(), &|_| ());
+        // It is there: nothing but its receipt takes a mapping away.
         let unmapped = grantee
             .memory
             .unmap_grant(mapping.at, mapping.mfn, mapping.access, &mut leaving);
-        if unmapped.is_err() {
-            leaving.add(Flush::None, Some(mapping.mfn));
-        }
+        debug_assert!(unmapped.is_ok(), "a receipt without a mapping");
         drop(leaving);
         let granter = granter(mapping.granter);
         let table = if mapping.granter == grantee.memory.owner() {
@@ -233,13 +234,11 @@ impl<'a> Pin<'a> {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         // It was never mapped, or only copied: no processor has cached anything.
+        let mut table = self.granter.table.lock();
+        table.unpin(self.wanted.reference, self.wanted.access);
         if let Pinned::Frame { mfn, .. } = self.pinned {
             self.granter.memory.frames().release(mfn);
         }
-        self.granter
-            .table
-            .lock()
-            .unpin(self.wanted.reference, self.wanted.access);
     }
 }
 

@@ -41,8 +41,6 @@ pub(super) struct Active {
 const COPY_ONLY: u16 = 1;
 /// Mark of a record: it passes on what another domain granted.
 const ONWARD: u16 = 2;
-/// Mark of a record: the frame is the hypervisor's, shown to the granter.
-const SPECIAL: u16 = 4;
 
 impl Active {
     const fn is_used(self) -> bool {
@@ -174,12 +172,10 @@ impl GrantTable {
         let new = counted(old, wanted.access).ok_or(busy)?;
         let pin = match old.pinned() {
             Pinned::Frame { mfn, .. } => {
-                let owner = if old.has(SPECIAL) {
-                    Owner::Hypervisor
-                } else {
-                    Owner::Domain(memory.owner())
-                };
-                let pin = memory.frames().pin(mfn, owner);
+                // It is in use, so it still is the frame that was offered; but it may have become nobody's, if the
+                // granter has let go of it.
+                let pin = memory.frames().pin(mfn, Owner::Domain(memory.owner()));
+                let pin = pin.or_else(|| memory.frames().pin(mfn, Owner::Hypervisor));
                 Some(pin.ok_or(PinError::NoFrame(reference))?)
             }
             Pinned::Onward { .. } => None,
@@ -354,12 +350,12 @@ fn record(memory: &DomainMemory, wanted: Use, offer: Offer) -> Result<Active, Pi
     match offer {
         Offer::Nothing => Err(PinError::NotOffered(reference)),
         Offer::Access(access) => {
-            let (pin, special) = frame(memory, reference, access.frame, wanted.access)?;
+            let pin = frame(memory, reference, access.frame, wanted.access)?;
             Ok(Active {
                 what: pin.keep().raw(),
                 offset: access.part.offset,
                 bytes: access.part.bytes,
-                marks: if access.copy_only { COPY_ONLY } else { 0 } | if special { SPECIAL } else { 0 },
+                marks: if access.copy_only { COPY_ONLY } else { 0 },
                 ..nobody
             })
         }
@@ -374,13 +370,13 @@ fn record(memory: &DomainMemory, wanted: Use, offer: Offer) -> Result<Active, Pi
     }
 }
 
-/// The frame that a granter offers, and whether it is one of the hypervisor that it sees.
+/// The frame that a granter offers: its own, or one of the hypervisor that it sees.
 fn frame(
     memory: &DomainMemory,
     reference: GrantRef,
     at: Gfn,
     access: Access,
-) -> Result<(frames::Pin<'_>, bool), PinError> {
+) -> Result<frames::Pin<'_>, PinError> {
     let none = PinError::NoFrame(reference);
     let stage = memory.stage().lock();
     let target = stage.translate(at).ok_or(none)?.target;
@@ -393,6 +389,5 @@ fn frame(
     if !target.rights.allow(access) {
         return Err(none);
     }
-    let pin = memory.frames().pin(target.mfn, owner).ok_or(none)?;
-    Ok((pin, owner == Owner::Hypervisor))
+    memory.frames().pin(target.mfn, owner).ok_or(none)
 }

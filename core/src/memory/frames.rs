@@ -202,7 +202,8 @@ impl Frames {
     /// One more reference to a frame that `owner` owns; `None` if that is not so.
     #[must_use]
     pub fn pin(&self, mfn: Mfn, owner: Owner) -> Option<Pin<'_>> {
-        self.reference(mfn, owner).then_some(Pin { frames: self, mfn })
+        // Only then: a pin that is dropped gives a reference back.
+        self.reference(mfn, owner).then(|| Pin { frames: self, mfn })
     }
 
     /// As [`Frames::pin`], without the guard: the caller owes a [`Frames::release`].

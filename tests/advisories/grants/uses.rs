@@ -90,6 +90,24 @@ fn xsa_236_a_pin_and_the_reference_of_its_frame_come_and_go_together() {
 }
 
 #[test]
+fn xsa_236_a_frame_that_is_nobodys_any_more_is_used_on_by_who_is_in() {
+    let world = world(2);
+    offer(&world, 1, 9, 2, FRAME);
+    let frame = mfn(&world.domain(1), FRAME).unwrap();
+    let one = map(&world, 2, 1, 9, AT, 0).unwrap();
+    lose(&world, 1, FRAME);
+    let two = map(&world, 2, 1, 9, AT + 1, READ_ONLY).unwrap();
+    assert_eq!(usage(&world, frame), Some((Owner::Hypervisor, 2)));
+    assert_eq!(copy_from(&world, 2, 1, 9, FRAME, 8), OKAY);
+    for (handle, at) in [(one, AT), (two, AT + 1)] {
+        assert_eq!(unmap(&world, 2, handle, at), OKAY);
+    }
+    assert_eq!(usage(&world, frame), None);
+    assert_eq!(flags(&world, 1, 9), abi::GTF_permit_access);
+    end(&world, &[1, 2]);
+}
+
+#[test]
 fn xsa_380_mappings_of_a_domain_that_ends_are_given_up_a_few_at_a_time() {
     let world = world(2);
     offer(&world, 1, 9, 2, FRAME);

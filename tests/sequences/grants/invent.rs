@@ -43,7 +43,10 @@ pub enum Act {
         offset: u64,
         value: u64,
     },
-    Take(usize),
+    Take {
+        place: usize,
+        lost: bool,
+    },
     Populate(usize),
 }
 
@@ -193,7 +196,10 @@ pub fn call(random: &mut Random) -> Call {
             _ => Act::Show(*random.pick(&[0, 1, 1, 2, 2, 3, 8, u32::MAX >> 1])),
         },
         27 => Act::Query(*random.pick(&[1, 2, 3, DOMID_SELF, 9])),
-        28 => Act::Take(place(random)),
+        28 => Act::Take {
+            place: place(random),
+            lost: random.below(2) == 0,
+        },
         29 => Act::Populate(place(random)),
         _ => Act::Write {
             place: place(random),

@@ -109,6 +109,10 @@ impl Domain {
         shown.then(|| self.entries[position(reference)])
     }
 
+    pub fn is_backed(&self, place: usize) -> bool {
+        self.memory[place] != Backing::Nothing
+    }
+
     pub fn is_pinned(&self, reference: u32) -> bool {
         self.pins[position(reference)].is_some()
     }

@@ -52,10 +52,12 @@ fn the_granter_learns_that_a_use_has_ended_after_the_flush() {
             Some((READING | WRITING, in_use)),
             "at the time of the flush"
         );
-        assert_eq!(world.frames.usage(mfn), Some((Owner::Domain(A), 1)));
+        // Whoever joins the use now relies on its reference.
+        assert_eq!(world.frames.usage(mfn), in_use);
         assert_eq!(world.a.status(21), READING | WRITING);
         finish(world.b.party(), handle, &mapping, Some(&world.a.table));
         assert_eq!(world.a.status(21), 0);
+        assert_eq!(world.frames.usage(mfn), Some((Owner::Domain(A), 1)));
     }
 }
 

@@ -88,7 +88,7 @@ impl DomainMemory {
         self.replace(&mut **stage, at, granted(mfn, access), leaving)
     }
 
-    /// Takes such a mapping away. The caller's reference goes to `leaving`, and its is to give back.
+    /// Takes such a mapping away. The reference stays the caller's, to be given back when `leaving` has settled.
     ///
     /// # Errors
     /// When something else is mapped there. Nothing has changed then.
@@ -106,7 +106,7 @@ impl DomainMemory {
             return Err(NotThatGrant(at));
         }
         let owed = stage.unmap(at, Order::FRAME).map_err(|_| NotThatGrant(at))?;
-        leaving.add(owed, Some(mfn));
+        leaving.add(owed, None);
         Ok(())
     }
 

@@ -252,7 +252,12 @@ fn a_grant_is_unmapped_only_where_and_how_it_was_mapped() {
         assert_eq!(unmap(5, frame, Access::Read), Ok(()));
         assert_eq!(unmap(5, frame, Access::Read), Err(NotThatGrant(gfn(5))));
     });
-    assert_eq!(world.frames.usage(frame), None, "its reference was given back");
+    let usage = world.frames.usage(frame);
+    assert_eq!(
+        usage,
+        Some((Owner::Hypervisor, 1)),
+        "its reference is the caller's to give back"
+    );
 }
 
 /// Whatever a guest asks for: each frame it has is behind exactly one guest frame, and all come back in the end.

@@ -169,3 +169,23 @@ fn a_new_frame_is_seen_nowhere_whatever_it_was_before() {
     }
     assert_eq!(frames.place(Mfn::new(u64::MAX)), None);
 }
+
+#[test]
+fn a_pin_that_is_refused_takes_no_reference_and_gives_none_back() {
+    let frames = machine(64);
+    let mfn = frames.allocate(Owner::Hypervisor, Order::FRAME).unwrap().keep();
+    let other = Owner::Domain(DomainId::new(1));
+    for _ in 0..3 {
+        assert!(frames.pin(mfn, other).is_none());
+        assert_eq!(frames.usage(mfn), Some((Owner::Hypervisor, 1)));
+    }
+    let pin = frames.pin(mfn, Owner::Hypervisor);
+    assert_eq!(frames.usage(mfn), Some((Owner::Hypervisor, 2)));
+    drop(pin);
+    assert_eq!(frames.usage(mfn), Some((Owner::Hypervisor, 1)));
+    frames.release(mfn);
+    assert!(
+        frames.pin(mfn, Owner::Hypervisor).is_none(),
+        "a free frame is nobody's"
+    );
+}
