@@ -7,10 +7,11 @@ use clap::Args;
 use std::time::Instant;
 
 /// The images the boot tests start.
-const IMAGES: [&str; 7] = [
+const IMAGES: [&str; 8] = [
     "linux",
     "one_guest",
     "two_guests",
+    "exchange",
     "xen_default",
     "silo",
     "partitioned",
@@ -18,7 +19,7 @@ const IMAGES: [&str; 7] = [
 ];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 7] = [
+const GUESTS: [&str; 10] = [
     "ping",
     "pong",
     "hello",
@@ -26,7 +27,13 @@ const GUESTS: [&str; 7] = [
     "verdict",
     "intruder",
     "neighbour",
+    "exchange",
+    "modes",
+    "second_vcpu",
 ];
+
+/// Those of them that 32-bit code is made of as well.
+const GUESTS_32: [&str; 3] = ["exchange", "modes", "second_vcpu"];
 
 /// What `test` takes.
 #[derive(Debug, Args)]
@@ -71,6 +78,9 @@ fn boot_tests(only: Option<&str>) -> Result<()> {
     }
     for guest in GUESTS {
         guests::build(guest)?;
+    }
+    for guest in GUESTS_32 {
+        guests::build_32(guest)?;
     }
     for kernel in debian::Kernel::ALL {
         kernel.fetch()?;
