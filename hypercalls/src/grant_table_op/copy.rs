@@ -75,7 +75,7 @@ fn copy_one(cx: &Context<'_>, wanted: &Wanted) -> Status {
     authorise(cx, source.id, destination.id)?;
     // Where a grant is passed on, the frame is a third domain's; these keep it alive meanwhile.
     let (source_via, destination_via);
-    let from = match end(cx, &source, wanted.source.which, Access::Read)? {
+    let from = match end(cx, &source, &wanted.source, Access::Read)? {
         Reached::End(end) => end,
         Reached::Onward(onward) => {
             source_via = passed_on(cx, &onward)?;
@@ -83,7 +83,7 @@ fn copy_one(cx: &Context<'_>, wanted: &Wanted) -> Status {
             onward.through(source_via.party())?
         }
     };
-    let to = match end(cx, &destination, wanted.destination.which, Access::ReadWrite)? {
+    let to = match end(cx, &destination, &wanted.destination, Access::ReadWrite)? {
         Reached::End(end) => end,
         Reached::Onward(onward) => {
             destination_via = passed_on(cx, &onward)?;
@@ -96,11 +96,8 @@ fn copy_one(cx: &Context<'_>, wanted: &Wanted) -> Status {
     Ok(copy(memory, from, to, wanted.bytes)?)
 }
 
-/// The domain an end belongs to. A frame by its number can only be the caller's own.
+/// The domain an end belongs to.
 fn owner(cx: &Context<'_>, place: &Place) -> Result<Arc<Domain>, Refusal> {
-    if matches!(place.which, Which::Frame(_)) && place.domain != DOMID_SELF {
-        return Err(Refusal::NOT_PERMITTED);
-    }
     cx.domain(place.domain).map_err(|_| Refusal::NO_DOMAIN)
 }
 
@@ -112,13 +109,15 @@ fn authorise(cx: &Context<'_>, source: DomainId, destination: DomainId) -> Statu
     })?)
 }
 
+/// An end, held. A frame by its number can only be of `DOMID_SELF`, by that name.
 fn end<'a>(
     cx: &Context<'_>,
     owner: &'a Domain,
-    which: Which,
+    place: &Place,
     access: Access,
 ) -> Result<Reached<'a>, Refusal> {
-    Ok(match which {
+    Ok(match place.which {
+        Which::Frame(_) if place.domain != DOMID_SELF => return Err(Refusal::NOT_PERMITTED),
         Which::Frame(frame) => Reached::End(End::own(&owner.memory, frame, access)?),
         Which::Grant(reference) => End::granted(owner.party(), reference, cx.caller.id, access)?,
     })

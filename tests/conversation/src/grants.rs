@@ -60,9 +60,14 @@ pub(crate) fn hold(talk: &mut Talk<'_>, calls: u32) -> fmt::Result {
         handles: [None; 8],
     };
     for _ in 0..calls {
-        let before = entries(talk);
+        let (before, held) = (entries(talk), contents(talk));
         turn(talk, &mut state)?;
-        let after = entries(talk);
+        let (after, holds) = (entries(talk), contents(talk));
+        for (page, (before, after)) in (OFFERED..).zip(held.iter().zip(&holds)) {
+            if before != after {
+                talk.remark(format_args!("page {page} holds {after:x}"))?;
+            }
+        }
         for (number, (before, after)) in before.iter().zip(&after).enumerate() {
             if before != after {
                 talk.remark(format_args!("word {number}: {after:x}"))?;
@@ -246,7 +251,11 @@ fn turn(talk: &mut Talk<'_>, state: &mut State) -> fmt::Result {
     }
 }
 
+/// Maps what it does not own: of a frame of one's own Xen takes the place it has already.
 fn map(talk: &mut Talk<'_>, state: &mut State, dom: u16) -> fmt::Result {
+    if dom == OWN || dom == DOMID_SELF {
+        return Ok(());
+    }
     // A handle's number means nothing to others, and neither does an address for devices.
     let Some(free) = state.handles.iter().position(Option::is_none) else {
         return Ok(());
@@ -355,12 +364,17 @@ fn copy(talk: &mut Talk<'_>) -> fmt::Result {
         ..CopyOp::default()
     };
     op(talk, "copy", GNTTABOP_copy, &mut argument)?;
-    let mut sum = 0_u64;
-    for page in OFFERED..OFFERED + 8 {
+    Ok(())
+}
+
+/// What is in each of the frames that are offered, in short.
+fn contents(talk: &mut Talk<'_>) -> [u64; 8] {
+    let mut sums = [0_u64; 8];
+    for (sum, page) in sums.iter_mut().zip(OFFERED..) {
         for at in [0, 8, 16, 64, 4088] {
             let word: u64 = talk.get(Talk::page(page) + at);
-            sum = sum.rotate_left(7) ^ word;
+            *sum = sum.rotate_left(7) ^ word;
         }
     }
-    talk.remark(format_args!("contents {sum:x}"))
+    sums
 }

@@ -17,6 +17,10 @@ const ERRORS: u64 = 4;
 /// Frames that talks play with: some have memory at first, some have not.
 const FULL: u64 = 0x1800;
 const EMPTY: u64 = 0x9000;
+/// Frames that nobody plays with.
+const FAR: u64 = 0xa000;
+/// How many frames are left to a talk.
+const LEFT: i64 = 200;
 const NOBODY: u16 = 0x100;
 const NOWHERE: u64 = 0x3000_0000;
 
@@ -25,6 +29,22 @@ const DOMAINS: [u16; 8] = [
 ];
 
 pub(crate) fn hold(talk: &mut Talk<'_>, calls: u32) -> fmt::Result {
+    // A toolstack's own allowance is not what is talked about: as much is left to everybody.
+    for far in FAR..FAR + 0x400 {
+        if left(talk) <= LEFT {
+            break;
+        }
+        talk.put(Talk::page(LIST), &far);
+        let argument = Reservation {
+            extent_start: GuestHandle64(Talk::page(LIST)),
+            nr_extents: 1,
+            domid: DOMID_SELF,
+            ..Reservation::default()
+        };
+        talk.put(Talk::page(0), &argument);
+        let command = XENMEM_populate_physmap.into();
+        talk.ask_quietly(HYPERVISOR_memory_op, [command, Talk::page(0), 0, 0, 0]);
+    }
     for _ in 0..calls {
         turn(talk)?;
         if talk.chance.once_in(25) {
@@ -34,8 +54,8 @@ pub(crate) fn hold(talk: &mut Talk<'_>, calls: u32) -> fmt::Result {
     sizes(talk)
 }
 
-/// How much memory there is. A machine's own numbers are hidden: only what is beyond its first answer is told.
-fn sizes(talk: &mut Talk<'_>) -> fmt::Result {
+/// How many frames the domain may still have.
+fn left(talk: &mut Talk<'_>) -> i64 {
     let mut answers = [0; 2];
     for (answer, command) in answers
         .iter_mut()
@@ -45,7 +65,12 @@ fn sizes(talk: &mut Talk<'_>) -> fmt::Result {
         *answer = talk.ask_quietly(HYPERVISOR_memory_op, [command.into(), Talk::page(0), 0, 0, 0]);
     }
     let [current, maximum] = answers;
-    talk.remark(format_args!("current {current} maximum {maximum}"))
+    maximum - current
+}
+
+fn sizes(talk: &mut Talk<'_>) -> fmt::Result {
+    let left = left(talk);
+    talk.remark(format_args!("{left} frames are left"))
 }
 
 fn op<T>(talk: &mut Talk<'_>, name: &str, command: u64, argument: &mut T) -> Result<i64, fmt::Error>
@@ -137,11 +162,15 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
         27 => {
             let buffer = talk.chance.of(&[Talk::page(LIST), NOWHERE]);
             let mut argument = MemoryMap {
-                nr_entries: talk.chance.of(&[0, 1, 3, 128]),
+                nr_entries: talk.chance.of(&[0, 1, 2, 128]),
                 buffer: GuestHandle64(buffer),
                 ..MemoryMap::default()
             };
-            op(talk, "memory_map", XENMEM_memory_map.into(), &mut argument).map(drop)
+            // How many entries there are is the toolstack's affair.
+            let (number, command) = (HYPERVISOR_memory_op, XENMEM_memory_map.into());
+            talk.ask_hiding("memory_map", number, command, &mut argument, |answer| {
+                answer.nr_entries = 0
+            })
         }
         28 => {
             let mut argument = ForeignMemoryMap {
@@ -234,7 +263,7 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
                 .of(&[5, 8, 10, 12, 13, 18, 19, 20, 21, 22, 25, 29, 30, 62, 63]);
             let at = talk.chance.of(&[0, Talk::page(LIST), NOWHERE]);
             for word in 0..8 {
-                talk.put(Talk::page(LIST) + word * 8, &0_u64);
+                talk.put(Talk::page(LIST) + word * 8, &u64::from(NOBODY));
             }
             talk.ask_raw("memory_op", HYPERVISOR_memory_op, [command, at, 0, 0, 0])
                 .map(drop)

@@ -3,7 +3,10 @@
 use core::fmt;
 
 use xenvisor_abi::hvm::hvm_op::*;
-use xenvisor_abi::hvm::params::HVM_PARAM_CALLBACK_IRQ;
+use xenvisor_abi::hvm::params::{
+    HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN, HVM_PARAM_STORE_EVTCHN,
+    HVM_PARAM_STORE_PFN,
+};
 use xenvisor_abi::physdev;
 use xenvisor_abi::version::FeatureInfo;
 use xenvisor_abi::xen::*;
@@ -14,6 +17,13 @@ const PLACE: u64 = 2;
 const NOBODY: u16 = 0x100;
 const NOWHERE: u64 = 0x3000_0000;
 const DOMAINS: [u16; 6] = [DOMID_SELF, DOMID_SELF, DOMID_SELF, NOBODY, 0x7ff4, 0xffff];
+/// Parameters that say where the toolstack has put something.
+const FURNITURE: [u32; 4] = [
+    HVM_PARAM_STORE_PFN,
+    HVM_PARAM_STORE_EVTCHN,
+    HVM_PARAM_CONSOLE_PFN,
+    HVM_PARAM_CONSOLE_EVTCHN,
+];
 /// What a guest may set without harm to this talk.
 const HARMLESS: [u32; 2] = [HVM_PARAM_CALLBACK_IRQ, 34];
 
@@ -48,23 +58,29 @@ fn params(talk: &mut Talk<'_>) -> fmt::Result {
             index,
             ..Param::default()
         };
-        talk.ask(
-            "get_param",
-            HYPERVISOR_hvm_op,
-            HVMOP_get_param.into(),
-            &mut argument,
-        )?;
+        get_param(talk, &mut argument)?;
     }
     Ok(())
 }
 
-/// Every hypercall there could be, with nothing as its arguments.
+/// Asks for a parameter. Where console and xenstore are is the toolstack's affair.
+fn get_param(talk: &mut Talk<'_>, argument: &mut Param) -> fmt::Result {
+    let (number, command) = (HYPERVISOR_hvm_op, HVMOP_get_param.into());
+    talk.ask_hiding("get_param", number, command, argument, |answer| {
+        if FURNITURE.contains(&answer.index) {
+            answer.value = 0;
+        }
+    })
+}
+
+/// Every hypercall there could be, with nothing as its arguments. Domain 0 is somebody on Xen: the last argument, which
+/// may be a domain, is nobody.
 fn numbers(talk: &mut Talk<'_>) -> fmt::Result {
     for number in (0..130).chain([0x4000_0000, 0x8000_0000, u32::MAX]) {
-        talk.ask_raw("hypercall", number, [u64::from(number), 0, 0, 0, 0])?;
+        talk.ask_raw("hypercall", number, [NOBODY.into(), 0, 0, NOBODY.into(), 0])?;
         // A multicall of so many would be one of the whole memory.
-        if number != HYPERVISOR_sched_op && number != HYPERVISOR_multicall {
-            talk.ask_raw("hypercall", number, [u64::from(number), u64::MAX, 0, 0, 0])?;
+        if ![HYPERVISOR_sched_op, HYPERVISOR_multicall, HYPERVISOR_vcpu_op].contains(&number) {
+            talk.ask_raw("hypercall", number, [1, u64::MAX, 0, NOBODY.into(), 0])?;
         }
     }
     Ok(())
@@ -92,7 +108,9 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
             let own = domid == DOMID_SELF;
             // Not its console, and not what has a meaning to the processor.
             // The last two: a task state segment that is nowhere ends the domain.
-            if own && !HARMLESS.contains(&index) && [0, 1, 2, 17, 18, 12, 5, 15, 37].contains(&index) {
+            if own && FURNITURE.contains(&index)
+                || own && !HARMLESS.contains(&index) && [0, 1, 5, 12, 15, 17, 37].contains(&index)
+            {
                 return Ok(());
             }
             let value = match index {
@@ -118,8 +136,7 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
                 value: 5,
                 padding: talk.chance.of(&[0, 0, 1]),
             };
-            talk.ask("get_param", number, HVMOP_get_param.into(), &mut argument)
-                .map(drop)
+            get_param(talk, &mut argument)
         }
         8 => {
             let at = talk.chance.of(&[0, 0, 1, Talk::page(PLACE)]);
@@ -204,15 +221,20 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
                 HYPERVISOR_arch_1,
             ]);
             let arguments = [
-                talk.chance.of(&[0, 1, 2, 3, 10, Talk::page(PLACE), NOWHERE]),
+                talk.chance.of(&[
+                    NOBODY.into(),
+                    DOMID_SELF.into(),
+                    Talk::page(PLACE) | u64::from(NOBODY),
+                ]),
                 talk.chance.of(&[0, 1, Talk::page(PLACE), NOWHERE]),
                 talk.chance.of(&[0, 1, Talk::page(PLACE)]),
-                talk.chance.of(&[0, DOMID_SELF.into()]),
+                talk.chance.of(&[NOBODY.into(), DOMID_SELF.into()]),
                 0,
             ];
             for word in 0..32 {
-                talk.put(Talk::page(PLACE) + word * 8, &0_u64);
+                talk.put(Talk::page(PLACE) + word * 8, &u64::from(NOBODY));
             }
+            talk.remark(format_args!("number {other}"))?;
             talk.ask_raw("other", other, arguments).map(drop)
         }
     }

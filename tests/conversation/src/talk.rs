@@ -182,20 +182,24 @@ impl<'a> Talk<'a> {
 /// Writes the fields of a structure; where there is an earlier one, only those that differ.
 fn fields(out: &mut dyn Write, layout: &Layout, bytes: &[u8], earlier: Option<&[u8]>) -> fmt::Result {
     for field in layout.fields {
-        let part = |of: &[u8]| {
-            let end = field.offset.checked_add(field.size)?;
-            let mut value = 0_u64;
-            let bytes = of.get(field.offset..end)?;
-            for byte in bytes.iter().rev() {
-                value = value.rotate_left(8) ^ u64::from(*byte);
-            }
-            Some(value)
+        let Some(end) = field.offset.checked_add(field.size) else {
+            continue;
         };
-        let value = part(bytes);
-        if field.c.is_empty() || earlier.is_some_and(|earlier| part(earlier) == value) {
+        let value = bytes.get(field.offset..end).unwrap_or_default();
+        let same = earlier.is_some_and(|earlier| earlier.get(field.offset..end) == Some(value));
+        if field.c.is_empty() || same {
             continue;
         }
-        write!(out, " {}={:x}", field.rust, value.unwrap_or(0))?;
+        write!(out, " {}=", field.rust)?;
+        // What is longer than a number is told word by word.
+        for (at, word) in value.chunks(8).enumerate() {
+            let separator = if at > 0 { ":" } else { "" };
+            let number = word
+                .iter()
+                .rev()
+                .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+            write!(out, "{separator}{number:x}")?;
+        }
     }
     Ok(())
 }
