@@ -108,7 +108,8 @@ fn two_32_bit_guests_exchange_without_paging_and_with_4_mib_pages() {
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
 fn upcalls_reach_32_bit_and_64_bit_guests_through_their_interrupt_tables() {
-    exchange((32, "paging=pae events=upcalls"), (64, "events=upcalls"));
+    exchange((32, "paging=pae events=upcalls"), (64, "events=callback"));
+    exchange((64, "events=upcalls"), (32, "events=callback"));
 }
 
 /// What the guest `modes` says, built for this width.

@@ -1,6 +1,8 @@
 //! Each shape keeps every field on the way from one layout to the other.
 
 use core::any::type_name;
+use std::format;
+use std::string::String;
 use std::vec::Vec;
 
 use xenvisor_abi::HEADERS;
@@ -106,4 +108,51 @@ fn fields_are_where_each_layout_has_them() {
         ),
         (40, 24)
     );
+}
+
+/// Every source file of this crate, tests left out.
+fn handlers() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut folders = Vec::from([std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !name.contains("test") {
+                files.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn no_handler_reads_a_shape_as_if_every_caller_were_64_bit_code() {
+    let names: Vec<&str> = THERE_AND_BACK
+        .iter()
+        .map(|shape| shape.narrow.rsplit("::").next().unwrap().trim())
+        .chain(["RegisterRunstateMemoryArea", "RegisterTimeMemoryArea"])
+        .collect();
+    let files = handlers();
+    let whole: usize = files
+        .iter()
+        .map(|(_, text)| text.matches("cx.read(").count())
+        .sum();
+    assert!(whole > 10, "handlers are looked at: {whole}");
+    for (file, text) in &files {
+        for line in text
+            .lines()
+            .filter(|line| line.contains("cx.read(") || line.contains("cx.read::<"))
+        {
+            for name in &names {
+                let as_type = [format!("::{name} ="), format!("::{name}>")];
+                assert!(!as_type.iter().any(|sign| line.contains(sign)), "{file}: {line}");
+            }
+        }
+    }
 }

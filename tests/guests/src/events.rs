@@ -7,7 +7,8 @@ use core::sync::atomic::Ordering;
 use xenvisor_abi::event_channel::{
     AllocUnbound, BindInterdomain, EVTCHNOP_alloc_unbound, EVTCHNOP_bind_interdomain, EVTCHNOP_send, Send,
 };
-use xenvisor_abi::hvm::hvm_op::{EvtchnUpcallVector, HVMOP_set_evtchn_upcall_vector};
+use xenvisor_abi::hvm::hvm_op::{EvtchnUpcallVector, HVMOP_set_evtchn_upcall_vector, HVMOP_set_param, Param};
+use xenvisor_abi::hvm::params::HVM_PARAM_CALLBACK_IRQ;
 use xenvisor_abi::sched::{SCHEDOP_poll, SCHEDOP_yield};
 use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_hvm_op, HYPERVISOR_sched_op};
 
@@ -94,7 +95,23 @@ impl Guest {
         checked(HYPERVISOR_hvm_op, HVMOP_set_evtchn_upcall_vector, &mut argument).map(drop)
     }
 
-    /// Halts until an upcall brings an event on the port, and takes it. [`Guest::listen`] comes first.
+    /// Wants upcalls through this vector from now on, past the local APIC: the way of guests that have one vector for all
+    /// vcpus (`HVM_PARAM_CALLBACK_IRQ`).
+    ///
+    /// # Errors
+    /// Xen's error number, negative.
+    pub fn listen_past_the_apic(&self, vector: u8) -> Result<(), i64> {
+        interrupts::prepare(vector);
+        let mut argument = Param {
+            domid: DOMID_SELF,
+            index: HVM_PARAM_CALLBACK_IRQ,
+            value: 2 << 56 | u64::from(vector),
+            ..Param::default()
+        };
+        checked(HYPERVISOR_hvm_op, HVMOP_set_param, &mut argument).map(drop)
+    }
+
+    /// Halts until an upcall brings an event on the port, and takes it. [`Guest::listen`] (or its like) comes first.
     pub fn wait_for_upcall(&self, port: u32) {
         while !self.take(port) {
             // SAFETY: no interrupt comes between STI and HLT, so none is missed. Handlers keep all registers.

@@ -62,6 +62,9 @@ impl Guest {
     pub fn listen(&self, _vector: u8) -> Result<(), i64> {
         Err(0)
     }
+    pub fn listen_past_the_apic(&self, _vector: u8) -> Result<(), i64> {
+        Err(0)
+    }
     pub fn wait_for_upcall(&self, _port: u32) {}
     pub fn upcalls(&self) -> u32 {
         0

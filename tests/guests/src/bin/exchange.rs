@@ -1,7 +1,7 @@
 //! Offers a page to its peer, maps the peer's, copies from it, writes to it, and talks about each step by events.
 //!
 //! Command line: `peer=N`, `role=first` for the one who offers the port, and if wished `paging=pae` or `paging=pse`
-//! (32-bit guests), `calls=page`, `events=upcalls`.
+//! (32-bit guests), `calls=page`, `events=upcalls` or `events=callback`.
 #![cfg_attr(bare, no_std, no_main)]
 
 use core::sync::atomic::Ordering;
@@ -78,10 +78,13 @@ fn converse(guest: &mut Guest) -> Result<(), Trouble> {
     if guest.word("calls") == Some("page") {
         guest.call_by(Way::Page);
     }
-    let by_upcalls = guest.word("events") == Some("upcalls");
-    if by_upcalls {
-        guest.listen(VECTOR).map_err(|_| Trouble("no upcalls"))?;
-    }
+    let listening = match guest.word("events") {
+        Some("upcalls") => guest.listen(VECTOR),
+        Some("callback") => guest.listen_past_the_apic(VECTOR),
+        _ => Ok(()),
+    };
+    listening.map_err(|_| Trouble("no upcalls"))?;
+    let by_upcalls = guest.word("events").is_some();
     guest
         .offer_page(REFERENCE, peer)
         .map_err(|_| Trouble("no table"))?;
