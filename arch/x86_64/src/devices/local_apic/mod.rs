@@ -87,6 +87,7 @@ pub struct LocalApic {
 }
 
 const SOFTWARE_ENABLE: u32 = 1 << 8;
+const FOCUS_DISABLED: u32 = 1 << 9;
 const MASKED: u32 = 1 << 16;
 /// Error bits: a vector below 16 was to be sent, was received; a register that does not exist was touched.
 const SEND_ILLEGAL: u32 = 1 << 5;

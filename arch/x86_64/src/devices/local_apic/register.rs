@@ -5,8 +5,8 @@
 //! MSRs answer it with #GP. SDM vol. 3 tables 10-1 and 10-6.
 
 use super::{
-    Effect, Exception, ILLEGAL_REGISTER, Instant, LocalApic, MASKED, SOFTWARE_ENABLE, Trigger, VERSION,
-    Vector, timer::Mode, x2apic_logical,
+    Effect, Exception, FOCUS_DISABLED, ILLEGAL_REGISTER, Instant, LocalApic, MASKED, SOFTWARE_ENABLE,
+    Trigger, VERSION, Vector, timer::Mode, x2apic_logical,
 };
 
 /// Which door an access comes through.
@@ -246,7 +246,11 @@ impl LocalApic {
             }
             Register::Logical if access == Access::Page => self.logical = low(value) & 0xff00_0000,
             Register::Format => self.format = low(value) | 0x0fff_ffff,
-            Register::Spurious => self.set_spurious(checked(SOFTWARE_ENABLE | 0xff)?, now),
+            Register::Spurious => {
+                // Focus checking is kept where it was, and means nothing.
+                let focus = if access == Access::Page { FOCUS_DISABLED } else { 0 };
+                self.set_spurious(checked(SOFTWARE_ENABLE | focus | 0xff)?, now);
+            }
             Register::ErrorStatus => {
                 checked(0)?;
                 self.error_status = core::mem::take(&mut self.errors);

@@ -206,6 +206,16 @@ fn parts_of_registers_can_be_touched_and_the_rest_of_a_line_is_empty() {
 }
 
 #[test]
+fn focus_checking_is_a_bit_of_the_page_alone() {
+    let mut apic = enabled(0);
+    apic.write_mmio(0xf0, 4, 0xffff_ffff, NOW);
+    assert_eq!(apic.read_mmio(0xf0, 4, NOW), 0x3ff);
+    let mut apic = x2apic(0);
+    assert_eq!(apic.write_msr(0x80f, 0x3ff, NOW), Err(Exception::GP));
+    assert!(apic.write_msr(0x80f, 0x1ff, NOW).is_ok());
+}
+
+#[test]
 fn the_base_moves_between_the_states_that_the_manual_joins() {
     const OFF: u64 = 0xfee0_0000;
     const ON: u64 = 0xfee0_0800;

@@ -59,7 +59,8 @@ pub fn answer(leaf: u32, subleaf: u32, live: &Live, clock: &Clock) -> Leaf {
             // TSC mode 0, the default: native where that is right.
             ebx: 0,
             ecx: clock.khz,
-            edx: 0,
+            // How often the guest's TSC has begun anew: once, with the guest.
+            edx: 1,
         },
         (3, 1) => {
             let [a, b, c, d, e, f, g, h] = clock.offset.to_le_bytes();

@@ -90,6 +90,8 @@ pub struct Live {
 }
 
 const BASIC: usize = 0xe;
+/// The last leaf of them, be there extended state or not, as Xen has it.
+const LAST_BASIC: u32 = 0xd;
 const CACHES: usize = 6;
 const EXTENDED: usize = 0x22;
 const EXTENDED_BASE: u32 = 0x8000_0000;
@@ -171,11 +173,10 @@ impl CpuidPolicy {
         vcpus: u32,
     ) {
         let top = host(0, 0);
-        let last = if self.xstate.offered() == 0 { 0xb } else { 0xd };
         self.put(
             0,
             Leaf {
-                eax: top.eax.clamp(1, last),
+                eax: top.eax.clamp(1, LAST_BASIC),
                 ..top
             },
         );
@@ -342,7 +343,7 @@ impl CpuidPolicy {
                 edx: id,
                 ..Leaf::NOTHING
             },
-            0xd => self.xstate.answer(subleaf, live.xcr0),
+            0xd if self.xstate.offered() != 0 => self.xstate.answer(subleaf, live.xcr0),
             _ => stored,
         }
     }
