@@ -253,9 +253,12 @@ fn running_guests_are_denied_as_well_and_go_on() {
         if run.finished.ended != Ended::Well {
             run.fail(5, "a guest did not end well");
         }
-        (run.log(), run.console())
+        let denials = run.finished.fates.iter().map(|fate| fate.denials);
+        let denied: u64 = denials.map(|tally| tally.of(Act::GrantMap)).sum();
+        (run.log(), run.console(), denied)
     };
-    let (log, console) = talk(Box::new(|| System::with_policy(NoGrants)));
+    let (log, console, denied) = talk(Box::new(|| System::with_policy(NoGrants)));
+    assert_eq!(denied, 1, "whoever runs the image can read what was denied");
     assert!(log.contains("pong was denied to map a grant 1x"), "{log}");
     assert!(
         log.contains("denied: to map a grant: these guests share no memory"),
@@ -265,7 +268,8 @@ fn running_guests_are_denied_as_well_and_go_on() {
         console.contains("I may not map the grant: status -8"),
         "{console}"
     );
-    let (log, console) = talk(Box::new(System::default));
+    let (log, console, denied) = talk(Box::new(System::default));
+    assert_eq!(denied, 0);
     assert!(!log.contains("denied"), "{log}");
     assert!(console.contains("I map the grant"), "{console}");
 }
