@@ -67,7 +67,7 @@ impl<'a> Onward<'a> {
         };
         let inner = Pin::take(granter, wanted)?;
         match inner.pinned {
-            Pinned::Frame { mfn, part } => Ok(End {
+            Pinned::Frame { mfn, part, .. } => Ok(End {
                 held: Held::PassedOn {
                     mfn,
                     _inner: inner,
@@ -127,7 +127,7 @@ impl<'a> End<'a> {
         };
         let pin = Pin::take(granter, wanted)?;
         Ok(match pin.pinned {
-            Pinned::Frame { mfn, part } => Reached::End(Self {
+            Pinned::Frame { mfn, part, .. } => Reached::End(Self {
                 part,
                 held: Held::Granted { mfn, _pin: pin },
             }),

@@ -57,12 +57,20 @@ pub fn map(
         purpose: Purpose::Map,
     };
     let pin = Pin::take(granter, wanted)?;
-    let Pinned::Frame { mfn, .. } = pin.pinned else {
+    let Pinned::Frame { mfn, from, .. } = pin.pinned else {
         // What is only passed on is not offered for mapping.
         return Err(PinError::PassedOn(request.reference).into());
     };
     let at = request.at.ok_or(MapError::NoSuchKind)?;
-    grantee.memory.map_grant(at, mfn, request.access, leaving)?;
+    match from {
+        // As Xen does: a domain's own frame is not seen at two places, so it leaves the one where it was.
+        Some(from) if granter.memory.owner() == grantee.memory.owner() => {
+            grantee
+                .memory
+                .map_own_grant(from, at, mfn, request.access, leaving)?;
+        }
+        _ => grantee.memory.map_grant(at, mfn, request.access, leaving)?,
+    }
     let mapping = Mapping {
         granter: granter.memory.owner(),
         edition: pin.edition,

@@ -65,6 +65,7 @@ impl Active {
                 offset: self.offset,
                 bytes: self.bytes,
             },
+            from: None,
         }
     }
 }
@@ -102,6 +103,8 @@ pub enum Pinned {
         mfn: Mfn,
         /// The bytes of it that may be used.
         part: Part,
+        /// Where its granter saw it, if this is the first use of the offer.
+        from: Option<Gfn>,
     },
     /// What another domain granted to the granter: to be pinned there too.
     Onward {
@@ -145,8 +148,8 @@ impl GrantTable {
             return Err(none);
         }
         let old = self.active.get(reference.raw()).ok_or(none)?;
-        let new = if old.is_used() {
-            self.join(memory, wanted, old)?
+        let (new, first_seen) = if old.is_used() {
+            (self.join(memory, wanted, old)?, None)
         } else {
             self.begin(memory, wanted)?
         };
@@ -154,7 +157,14 @@ impl GrantTable {
         if !old.is_used() && reference.raw() >= RESERVED {
             self.busy = self.busy.saturating_add(1);
         }
-        Ok(new.pinned())
+        Ok(match new.pinned() {
+            Pinned::Frame { mfn, part, .. } => Pinned::Frame {
+                mfn,
+                part,
+                from: first_seen,
+            },
+            onward @ Pinned::Onward { .. } => onward,
+        })
     }
 
     /// The record after one use more of an offer that is in use.
@@ -189,8 +199,8 @@ impl GrantTable {
         Ok(new)
     }
 
-    /// The record after the first use.
-    fn begin(&self, memory: &DomainMemory, wanted: Use) -> Result<Active, PinError> {
+    /// The record after the first use, and where the granter sees the frame.
+    fn begin(&self, memory: &DomainMemory, wanted: Use) -> Result<(Active, Option<Gfn>), PinError> {
         let (offer, bits) = self.claim(wanted)?;
         let first = match record(memory, wanted, offer) {
             Ok(first) => first,
@@ -199,7 +209,11 @@ impl GrantTable {
                 return Err(error);
             }
         };
-        Ok(counted(first, wanted.access).unwrap_or(first))
+        let seen = match offer {
+            Offer::Access(access) => Some(access.frame),
+            _ => None,
+        };
+        Ok((counted(first, wanted.access).unwrap_or(first), seen))
     }
 
     /// Sets the status bits of an entry that offers what is wanted, in one step with looking at it; the offer, and the

@@ -418,13 +418,42 @@ fn another_domain_does_not_join_a_use() {
 }
 
 #[test]
-fn a_domain_may_grant_to_itself() {
+fn a_frame_that_a_domain_grants_to_itself_leaves_its_place_for_the_mapping() {
     let world = World::new();
+    let used = world.a.memory.account().used;
+    for (reference, at) in [(9, 0x200), (10, 4)] {
+        world.a.offer(reference, A, u64::from(reference) - 6, 1);
+        let mfn = world.a.mfn(u64::from(reference) - 6);
+        let handle = world.a.map(&world.a, reference, at, Access::ReadWrite).unwrap();
+        assert_eq!(world.a.mfn(at), mfn);
+        assert_eq!(world.a.mfn(3), None);
+        // Once it has left its place it can be seen at several.
+        let second = world.a.map(&world.a, reference, at + 1, Access::Read).unwrap();
+        assert_eq!(world.a.mfn(at + 1), mfn);
+        world.a.unmap(&world.a, handle, at).unwrap();
+        world.a.unmap(&world.a, second, at + 1).unwrap();
+        assert_eq!((world.a.status(reference), world.a.mfn(at)), (0, None));
+    }
+    assert!(
+        world.a.memory.account().used <= used,
+        "what has lost its place counts on"
+    );
+    assert!(world.a.memory.unplaced() > 0);
+}
+
+#[test]
+fn a_mapping_of_ones_own_that_cannot_be_leaves_the_frame_in_its_place() {
+    let world = World::new();
+    world.b.offer(9, A, 5, 1);
+    world.a.map(&world.b, 9, 0x200, Access::Read).unwrap();
     world.a.offer(9, A, 3, 1);
-    let handle = world.a.map(&world.a, 9, 0x200, Access::ReadWrite).unwrap();
-    assert_eq!(world.a.mfn(0x200), world.a.mfn(3));
-    world.a.unmap(&world.a, handle, 0x200).unwrap();
-    assert_eq!(world.a.status(9), 0);
+    let mfn = world.a.mfn(3);
+    for at in [0x200, 1 << 40] {
+        let refused = world.a.map(&world.a, 9, at, Access::Read);
+        assert!(matches!(refused, Err(MapError::Place(_))), "{at:#x}");
+        assert_eq!((world.a.mfn(3), world.a.status(9)), (mfn, 0));
+    }
+    assert_eq!(world.frames.usage(mfn.unwrap()), Some((Owner::Domain(A), 1)));
 }
 
 #[test]

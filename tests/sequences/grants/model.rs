@@ -382,6 +382,7 @@ impl Model {
             return Err(abi::GNTST_bad_domain);
         }
         let write = !known(abi::MapFlags::READONLY);
+        let known = self.domain(wanted.granter).pins;
         let What::Frame { frame, .. } = self.pin(wanted.granter, wanted.reference, n, write, Purpose::Map)?
         else {
             panic!("what is passed on is not for mapping");
@@ -391,7 +392,18 @@ impl Model {
             self.domain(wanted.granter).unpin(wanted.reference, write);
             return Err(GENERAL);
         }
-        self.domain(n).memory[wanted.place] = Backing::Grant { frame, write };
+        // A domain's own frame leaves the place where it was.
+        let first = known[position(wanted.reference)].is_none();
+        let memory = &mut self.domain(n).memory;
+        if wanted.granter == n && first {
+            for backing in memory
+                .iter_mut()
+                .filter(|backing| **backing == Backing::Memory { frame })
+            {
+                *backing = Backing::Nothing;
+            }
+        }
+        memory[wanted.place] = Backing::Grant { frame, write };
         Ok(())
     }
 

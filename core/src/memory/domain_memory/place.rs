@@ -88,6 +88,39 @@ impl DomainMemory {
         self.replace(&mut **stage, at, granted(mfn, access), leaving)
     }
 
+    /// As [`DomainMemory::map_grant`], for a frame of the domain's own RAM, which leaves the guest frame `from` where it
+    /// was. It counts on, without a place.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub fn map_own_grant(
+        &self,
+        from: Gfn,
+        at: Gfn,
+        mfn: Mfn,
+        access: Access,
+        leaving: &mut Leaving<'_>,
+    ) -> Result<(), PlaceError> {
+        // For what was at either place.
+        leaving.settle();
+        let mut stage = self.stage.lock();
+        let target = granted(mfn, access);
+        let old = stage.translate(from).map(|leaf| leaf.target);
+        let Some(old) = old.filter(|old| old.kind == Kind::Ram && old.mfn == mfn && from != at) else {
+            return self.replace(&mut **stage, at, target, leaving);
+        };
+        let owed = stage.unmap(from, Order::FRAME)?;
+        if let Err(error) = self.replace(&mut **stage, at, target, leaving) {
+            // The table is there now, so this needs none.
+            let back = stage.map(from, Order::FRAME, old)?;
+            leaving.add(owed.and(back), None);
+            return Err(error);
+        }
+        self.goes_on_to_count(Some(old));
+        leaving.add(owed, self.unhooked(old));
+        Ok(())
+    }
+
     /// Takes such a mapping away. The reference stays the caller's, to be given back when `leaving` has settled.
     ///
     /// # Errors

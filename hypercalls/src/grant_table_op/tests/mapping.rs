@@ -306,12 +306,18 @@ fn a_mapping_takes_the_place_of_memory_but_not_of_another_mapping() {
 }
 
 #[test]
-fn a_domain_maps_what_it_grants_to_itself() {
+fn a_frame_that_a_domain_maps_of_its_own_is_seen_there_alone() {
     let world = world();
+    world.put(1, 0x5000, &0x77_u32);
     offer(&world, 1, 9, 1, 5, 0);
     let mapped = map(&world, 1, map_argument(1, 9, 0x500));
     assert_eq!(mapped.status, OKAY);
-    world.put(1, 0x50_0000, &0x77_u32);
-    assert_eq!(world.get::<u32>(1, 0x5000), 0x77);
+    assert_eq!(world.get::<u32>(1, 0x50_0000), 0x77);
+    let seen = |gfn| {
+        let stage = world.domains[0].memory.stage().lock();
+        stage.translate(Gfn::new(gfn)).is_some()
+    };
+    assert_eq!((seen(5), seen(0x500)), (false, true));
     assert_eq!(unmap(&world, 1, mapped.handle, 0x500), OKAY);
+    assert_eq!((seen(5), seen(0x500)), (false, false));
 }

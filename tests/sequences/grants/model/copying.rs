@@ -23,10 +23,7 @@ struct Held {
 impl Model {
     /// The domain that an end of a copy belongs to.
     fn owner(&mut self, n: u16, end: End) -> Result<u16, i16> {
-        let domain = match end {
-            End::Own { domain, .. } if domain != DOMID_SELF => return Err(abi::GNTST_permission_denied),
-            End::Own { domain, .. } | End::Granted { domain, .. } => domain,
-        };
+        let (End::Own { domain, .. } | End::Granted { domain, .. }) = end;
         let domain = if domain == DOMID_SELF { n } else { domain };
         self.is_there(domain)
             .then_some(domain)
@@ -35,6 +32,7 @@ impl Model {
 
     fn hold(&mut self, n: u16, owner: u16, end: End, write: bool) -> Result<Held, i16> {
         match end {
+            End::Own { domain, .. } if domain != DOMID_SELF => Err(abi::GNTST_permission_denied),
             End::Own { place, .. } => match self.backing(n, place) {
                 Backing::Memory { frame } => Ok(whole(frame)),
                 Backing::Grant { frame, write: may } if may || !write => Ok(whole(frame)),
