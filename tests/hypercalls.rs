@@ -248,7 +248,7 @@ fn a_vcpu_info_moves_once_and_everything_is_looked_at_again_then() {
         world.put(1, AT, &vcpu::RegisterVcpuInfo { mfn, offset, rsvd: 0 });
         vcpu_op(&world, vcpu::VCPUOP_register_vcpu_info, 0, AT)
     };
-    assert_eq!(register(FREE, 4096 - 32), fails(errno::EINVAL));
+    assert_eq!(register(FREE, 4096 - 32), fails(errno::ENXIO));
     assert_eq!(register(FAR, 0), fails(errno::EINVAL));
     assert_eq!(register(FREE, 128), 0);
     assert_eq!(world.get::<u8>(1, (FREE << 12) + 128), 1, "an upcall is pending");

@@ -43,8 +43,10 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::XENMEM_maximum_gpfn               => status::maximum_gpfn(cx, call, at),
         abi::XENMEM_get_vnumainfo              => status::vnuma(cx, call, at),
         abi::XENMEM_reserved_device_memory_map => status::reserved_devices(cx, call, at),
-        abi::XENMEM_machphys_mfn_list
-        | abi::XENMEM_machphys_compat_mfn_list => status::machphys(cx, call, at),
+        abi::XENMEM_machphys_mfn_list          => status::machphys(cx, call, at),
+        abi::XENMEM_machphys_compat_mfn_list   => status::machphys_compat(call),
+        abi::XENMEM_get_sharing_freed_pages
+        | abi::XENMEM_get_sharing_shared_pages => status::shared(call),
         abi::XENMEM_add_to_physmap             => physmap::add(cx, call, at),
         abi::XENMEM_add_to_physmap_batch       => physmap::add_batch(cx, call, at),
         abi::XENMEM_remove_from_physmap        => physmap::remove(cx, call, at),
@@ -56,7 +58,7 @@ pub fn serve(cx: &Context<'_>, call: &Call) -> Served {
         abi::XENMEM_access_op                  => tools::access(cx, at),
         abi::XENMEM_acquire_resource           => tools::acquire_resource(cx, at),
         // Not for guests whose memory is translated (the machine's map, the table of its frames), and left out of the
-        // build (paging, sharing).
+        // build (paging, and sharing itself).
         _                                      => Err(Errno::NO_CALL),
     }
 }

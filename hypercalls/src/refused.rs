@@ -24,11 +24,10 @@ const SYSCTL: (usize, u32) = (136, 0x15);
 const PLATFORM_OP: (usize, u32) = (136, 0x0300_0001);
 /// The longest of them.
 const LONGEST: usize = 144;
-/// `XEN_DOMCTL_*` that name no domain, one that looks for it by itself, and the one that continues.
+/// `XEN_DOMCTL_*` that name no domain, and one that looks for it by itself.
 const CREATEDOMAIN: u32 = 1;
 const GDBSX_GUESTMEMIO: u32 = 1000;
 const GETDOMAININFO: u32 = 5;
-const SHADOW_OP: u32 = 10;
 /// The most buffers that `dm_op` takes.
 const BUFFERS: u32 = 2;
 /// Set in the count of `mmuext_op` by Xen's own continuations.
@@ -115,25 +114,24 @@ pub fn domctl(cx: &Context<'_>, call: &Call) -> Served {
 /// `paging_domctl_cont` (`arch_1` on x86): where Xen lets a long `domctl` go on. A guest has none to go on with.
 ///
 /// # Errors
-/// As [`domctl`], with `NOT_SUPPORTED` for any operation but the one that continues here.
-pub fn paging_domctl_cont(cx: &Context<'_>, call: &Call) -> Served {
-    let head = Head::read(cx, call, DOMCTL)?;
-    if head.command != SHADOW_OP {
-        return Err(Errno::NOT_SUPPORTED);
-    }
-    manage(cx, named(cx, head.domain)?)
+/// `NOT_SUPPORTED`, whatever the arguments.
+pub const fn paging_domctl_cont(_cx: &Context<'_>, _call: &Call) -> Served {
+    Err(Errno::NOT_SUPPORTED)
 }
 
 /// `dm_op`: what a device model does to the domain it serves.
 ///
 /// # Errors
-/// `TOO_LONG` for more buffers than there can be, `FAULT`, `NO_DOMAIN`, `NOT_PERMITTED`; in this order. A domain is no
+/// `TOO_LONG` for more buffers than there can be, `NO_DATA` for none, `FAULT`, `NO_DOMAIN`, `NOT_PERMITTED`; in this order. A domain is no
 /// device model of itself.
 pub fn dm_op(cx: &Context<'_>, call: &Call) -> Served {
     let [a, b, ..] = low(argument(call, 0)).to_le_bytes();
     let count = low(argument(call, 1));
     if count > BUFFERS {
         return Err(Errno::TOO_LONG);
+    }
+    if count == 0 {
+        return Err(Errno::NO_DATA);
     }
     let each = match cx.width {
         Width::Bits64 => 16,

@@ -89,7 +89,7 @@ pub enum Rule {
     Read,
     /// Read and write it.
     ReadWrite,
-    /// Nobody may: it is no longer a parameter, or never was.
+    /// Nobody may: it is no longer a parameter.
     Deprecated,
 }
 
@@ -123,10 +123,7 @@ impl Index {
     #[must_use]
     pub const fn rule(self) -> Rule {
         match self {
-            // Numbers that were never used among them.
-            Self(3 | 7 | 8) | Self::PAE_ENABLED | Self::DM_DOMAIN | Self(20..=26) | Self(30) => {
-                Rule::Deprecated
-            }
+            Self::PAE_ENABLED | Self::DM_DOMAIN | Self(20..=26) | Self(30) => Rule::Deprecated,
             Self::STORE_PFN | Self::CONSOLE_PFN | Self::ALTP2M => Rule::Read,
             Self::CALLBACK_IRQ
             | Self::STORE_EVTCHN

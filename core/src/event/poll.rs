@@ -6,7 +6,6 @@
 
 use crate::number::{Port, VcpuId};
 
-use super::channel::Binding;
 use super::deliver::NoSuchPort;
 use super::ports::Ports;
 use super::upcall::{Endpoint, Upcalls};
@@ -39,8 +38,8 @@ pub fn start_poll<E: Endpoint>(end: &E, vcpu: VcpuId, polled: &[Port]) -> Result
     let mut ports = end.ports().lock();
     ports.set_poll(vcpu, Poll::No);
     for port in polled {
-        // One that is free could never end the wait: to Xen, too, it is no port. Port 0 is one, for ever silent.
-        if !ports.is_valid(*port) || ports.binding(*port) == Binding::Free {
+        // One that is not open could never end the wait: to Xen, too, it is no port. Port 0 never is.
+        if !ports.is_valid(*port) || !ports.binding(*port).is_open() {
             return Err(NoSuchPort(*port));
         }
         if ports.is_pending(end, *port) {

@@ -88,3 +88,20 @@ pub(super) fn machphys(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     cx.write_shaped(at, &argument)?;
     Ok(Answer::OK)
 }
+
+/// The same for PV guests of 32 bits, of which this kind of Xen has none.
+pub(super) fn machphys_compat(call: &Call) -> Served {
+    Err(if progress(call) == 0 {
+        Errno::NOT_SUPPORTED
+    } else {
+        Errno::NO_CALL
+    })
+}
+
+/// How many frames domains share, and have saved by it: none.
+pub(super) fn shared(call: &Call) -> Served {
+    if progress(call) != 0 {
+        return Err(Errno::NO_CALL);
+    }
+    Ok(Answer::OK)
+}

@@ -46,14 +46,14 @@ pub(super) fn register_time(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
 
 /// Moves a vcpu's `vcpu_info` into guest memory, once, with all it says.
 ///
-/// `INVALID` for a place that crosses a page, is not aligned or is not the guest's own memory, for a second time, and
-/// for another vcpu that is not off.
+/// `NO_SUCH_ADDRESS` for a place that crosses a page or is not aligned; `INVALID` for one that is not the guest's own
+/// memory, for a second time, and for another vcpu that is not off.
 pub(super) fn register_vcpu_info(cx: &Context<'_>, vcpu: &Vcpu, at: u64) -> Served {
     let argument: abi::RegisterVcpuInfo = cx.read(at)?;
     let offset = u64::from(argument.offset);
     let alignment = if cx.caller.is_wide() { 8 } else { 4 };
     if offset > FRAME_SIZE - INFO_BYTES || !offset.is_multiple_of(alignment) {
-        return Err(Errno::INVALID);
+        return Err(Errno::NO_SUCH_ADDRESS);
     }
     let is_other = vcpu.key != cx.vcpu.key;
     if vcpu.info.is_registered() || is_other && vcpu.activity.get() != Activity::Offline {
