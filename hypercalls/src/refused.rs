@@ -24,10 +24,11 @@ const SYSCTL: (usize, u32) = (136, 0x15);
 const PLATFORM_OP: (usize, u32) = (136, 0x0300_0001);
 /// The longest of them.
 const LONGEST: usize = 144;
-/// `XEN_DOMCTL_*` that name no domain, and one that looks for it by itself.
+/// `XEN_DOMCTL_*` that name no domain, one that looks for it by itself, and the one that continues.
 const CREATEDOMAIN: u32 = 1;
 const GDBSX_GUESTMEMIO: u32 = 1000;
 const GETDOMAININFO: u32 = 5;
+const SHADOW_OP: u32 = 10;
 /// The most buffers that `dm_op` takes.
 const BUFFERS: u32 = 2;
 /// Set in the count of `mmuext_op` by Xen's own continuations.
@@ -114,9 +115,13 @@ pub fn domctl(cx: &Context<'_>, call: &Call) -> Served {
 /// `paging_domctl_cont` (`arch_1` on x86): where Xen lets a long `domctl` go on. A guest has none to go on with.
 ///
 /// # Errors
-/// `NOT_SUPPORTED`, whatever the arguments.
-pub const fn paging_domctl_cont(_cx: &Context<'_>, _call: &Call) -> Served {
-    Err(Errno::NOT_SUPPORTED)
+/// `FAULT`; `NOT_SUPPORTED` for all but the one operation that continues here; then as [`domctl`].
+pub fn paging_domctl_cont(cx: &Context<'_>, call: &Call) -> Served {
+    match Head::read(cx, call, DOMCTL) {
+        Ok(head) if head.command == SHADOW_OP => manage(cx, named(cx, head.domain)?),
+        Ok(_) | Err(Errno::ACCESS) => Err(Errno::NOT_SUPPORTED),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// `dm_op`: what a device model does to the domain it serves.

@@ -78,7 +78,7 @@ fn space_and_index(random: &mut Random) -> (u32, u64) {
             let status = abi::XENMAPIDX_grant_table_status;
             (
                 abi::XENMAPSPACE_grant_table,
-                *random.pick(&[0, 1, 2, 7, 8, status, u64::MAX]),
+                *random.pick(&[0, 1, 2, 7, 8, 1 << 32, status, u64::MAX]),
             )
         }
         4 => (*random.pick(&[abi::XENMAPSPACE_dev_mmio, 6, 99]), 0),

@@ -16,6 +16,7 @@
 
 mod give_back;
 mod place;
+mod populate;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -31,7 +32,7 @@ use crate::memory::frames::{Frames, OutOfFrames, Owner, Pin};
 use crate::memory::guest::GuestMemory;
 use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, Gfn, Mfn, Order};
-use crate::p2m::{Flush, Kind, MapError, Rights, SecondStage, Target};
+use crate::p2m::{Kind, MapError, SecondStage, Target};
 
 /// The memory of one domain.
 pub struct DomainMemory {
@@ -144,89 +145,6 @@ impl DomainMemory {
         {
             self.unplaced.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Puts fresh RAM, all zeros, behind a block of guest frames. A single frame replaces what was there, which goes on
-    /// to count; a larger block has to be empty. A block up to 2 MiB may begin anywhere.
-    ///
-    /// # Errors
-    /// Nothing has changed then.
-    pub fn populate(&self, at: Gfn, order: Order, leaving: &mut Leaving<'_>) -> Result<(), PopulateError> {
-        let block = self.frames.allocate_zeroed(Owner::Domain(self.owner), order)?;
-        let target = Target {
-            mfn: block.mfn(),
-            rights: Rights::ReadWriteExecute,
-            kind: Kind::Ram,
-        };
-        leaving.make_room();
-        let mut stage = self.stage.lock();
-        if order == Order::FRAME {
-            let old = stage.translate(at).map(|leaf| leaf.target);
-            self.replace(&mut **stage, at, target, leaving)?;
-            self.goes_on_to_count(old);
-        } else {
-            let mut occupied = None;
-            stage.leaves(at, &mut |first, _| {
-                occupied = Some(first.max(at));
-                false
-            });
-            if let Some(there) = occupied.filter(|there| there.raw() - at.raw() < order.frames()) {
-                return Err(PopulateError::Occupied(there));
-            }
-            self.map_block(&mut **stage, at, order, target, leaving)?;
-        }
-        block.keep();
-        self.note(at, order);
-        Ok(())
-    }
-
-    /// Maps a block behind guest frames where nothing is.
-    fn map_block(
-        &self,
-        stage: &mut dyn SecondStage,
-        at: Gfn,
-        order: Order,
-        to: Target,
-        leaving: &mut Leaving<'_>,
-    ) -> Result<(), MapError> {
-        if at.raw().is_multiple_of(order.frames()) {
-            leaving.add(stage.map(at, order, to)?, None);
-            return Ok(());
-        }
-        if order > Order::LARGE {
-            return Err(MapError::Misaligned);
-        }
-        let further = |n: u64| {
-            let target = Target {
-                mfn: Mfn::new(to.mfn.raw().saturating_add(n)),
-                ..to
-            };
-            let gfn = at.checked_add(n).ok_or(MapError::OutOfRange)?;
-            Ok::<_, MapError>((gfn, target))
-        };
-        // Its two ends lie in two tables at most. Once they are mapped, all the rest is certain.
-        let last = order.frames() - 1;
-        let (end, end_target) = further(last)?;
-        let mut owed = stage.map(end, Order::FRAME, end_target)?;
-        match stage.map(at, Order::FRAME, to) {
-            Ok(first) => owed = owed.and(first),
-            Err(error) => {
-                // A vcpu may have seen the end meanwhile: its frame goes back after a flush.
-                let undone = stage.unmap(end, Order::FRAME).unwrap_or(Flush::Domain);
-                let held = self.frames.reference(end_target.mfn, Owner::Domain(self.owner));
-                leaving.add(
-                    owed.and(undone).and(Flush::Domain),
-                    held.then_some(end_target.mfn),
-                );
-                return Err(error);
-            }
-        }
-        for n in 1..last {
-            let (gfn, target) = further(n)?;
-            owed = owed.and(stage.map(gfn, Order::FRAME, target)?);
-        }
-        leaving.add(owed, None);
-        Ok(())
     }
 
     /// Puts fresh RAM behind a range of guest frames that is empty, in blocks as large as may be.

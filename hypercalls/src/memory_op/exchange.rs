@@ -37,6 +37,13 @@ fn attempt(cx: &Context<'_>, argument: &abi::Exchange) -> (u64, Result<(), Errno
     if let Err(errno) = check(cx, argument) {
         return (before, Err(errno));
     }
+    if before == input.nr_extents {
+        // Nothing is left to do, whoever it is for.
+        return (before, Ok(()));
+    }
+    if let Err(errno) = authorise(cx, input) {
+        return (before, Err(errno));
+    }
     // Frames go in chunks of the larger of the two orders.
     let chunk = output.extent_order.saturating_sub(input.extent_order);
     let next = before >> chunk;
@@ -64,6 +71,10 @@ fn check(cx: &Context<'_>, argument: &abi::Exchange) -> Result<(), Errno> {
     if !fits || !reservation::may_name_node(cx, output.mem_flags) {
         return Err(Errno::INVALID);
     }
+    Ok(())
+}
+
+fn authorise(cx: &Context<'_>, input: &abi::Reservation) -> Result<(), Errno> {
     let target = cx.domain(input.domid)?;
     Ok(cx.authorise(MemoryReserve {
         caller: cx.caller.id,

@@ -15,6 +15,7 @@ use super::{again, progress};
 use crate::answer::{Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
+use crate::table::low;
 
 /// Frames placed before others get their turn.
 const SLICE: u16 = 64;
@@ -74,6 +75,10 @@ pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
         return Err(Errno::SEQUENCE);
     }
     let end = argument.size.min(start.saturating_add(SLICE));
+    // Only frames of others have an owner to name.
+    if space != abi::XENMAPSPACE_gmfn_foreign && argument.foreign != 0 && start < end {
+        return Err(Errno::INVALID);
+    }
     let foreign =
         (space == abi::XENMAPSPACE_gmfn_foreign).then(|| refuse_foreign(cx, &target, argument.foreign));
     for element in (start..end).map(u64::from) {
@@ -112,21 +117,22 @@ fn place(target: &Arc<Domain>, space: u32, index: u64, at: Gfn) -> Result<(), Er
             Ok(target.memory.place(frame, at, leaving)?)
         }
         abi::XENMAPSPACE_grant_table => {
-            let which = table_frame(index).ok_or(Errno::INVALID)?;
             let mut table = target.grants.lock();
-            Ok(table.show(which, at, &target.memory, leaving)?)
+            Ok(table.show(table_frame(index), at, &target.memory, leaving)?)
         }
         abi::XENMAPSPACE_gmfn => Ok(target.memory.relocate(Gfn::new(index), at, leaving)?),
         _ => Err(Errno::INVALID),
     })
 }
 
-fn table_frame(index: u64) -> Option<TableFrame> {
+/// Xen keeps the low 32 bits of an index here.
+fn table_frame(index: u64) -> TableFrame {
+    let index = u64::from(low(index));
     let of_status = index & !abi::XENMAPIDX_grant_table_status;
     if of_status == index {
-        u32::try_from(index).ok().map(TableFrame::Shared)
+        TableFrame::Shared(low(index))
     } else {
-        u32::try_from(of_status).ok().map(TableFrame::Status)
+        TableFrame::Status(low(of_status))
     }
 }
 

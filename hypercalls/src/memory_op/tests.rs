@@ -282,11 +282,12 @@ fn a_large_extent_is_one_block_and_a_larger_one_is_refused() {
         Ok(Answer::Done(2))
     );
     assert!(guest.behind(0x80f).is_some() && guest.behind(0x820).is_some());
+    let before = guest.behind(0x800);
     assert_eq!(
         guest.reservation(populate, &[0x800], order(4)),
-        Ok(Answer::Done(0)),
-        "it is occupied"
+        Ok(Answer::Done(1))
     );
+    assert_ne!(guest.behind(0x800), before, "it is replaced");
     let decrease = abi::XENMEM_decrease_reservation;
     assert_eq!(
         guest.reservation(decrease, &[0x811], order(4)),

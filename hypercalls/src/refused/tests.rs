@@ -56,10 +56,13 @@ fn domains_are_looked_for_before_the_caller_is_judged() {
     for command in [super::CREATEDOMAIN, super::GETDOMAININFO, super::GDBSX_GUESTMEMIO] {
         assert_eq!(domctl(command, 3), Err(Errno::NOT_PERMITTED), "{command}");
     }
-    for at in [AT, NOWHERE] {
-        let goes_on = world.call(1, xen::HYPERVISOR_arch_1, &[at]);
-        assert_eq!(goes_on, Err(Errno::NOT_SUPPORTED));
-    }
+    let go_on = |command, version, domain| control(&world, xen::HYPERVISOR_arch_1, command, version, domain);
+    assert_eq!(go_on(2, 0x15, 1), Err(Errno::NOT_SUPPORTED));
+    assert_eq!(go_on(10, 0, 1), Err(Errno::NOT_SUPPORTED));
+    assert_eq!(go_on(10, 0x15, 3), Err(Errno::NO_DOMAIN));
+    assert_eq!(go_on(10, 0x15, 1), Err(Errno::NOT_PERMITTED));
+    let unreadable = world.call(1, xen::HYPERVISOR_arch_1, &[NOWHERE]);
+    assert_eq!(unreadable, Err(Errno::FAULT));
 }
 
 #[test]

@@ -155,13 +155,18 @@ impl Domain {
     /// Fresh frames; where they are, or `None` if it cannot be.
     pub fn populate(&mut self, first: u64, order: u32) -> Option<Range<u64>> {
         let frames = 1_u64.checked_shl(order).filter(|_| order <= 9)?;
-        let end = first.checked_add(frames).filter(|end| *end <= END)?;
-        if self.used() + frames > LIMIT || order > 0 && self.map.range(first..end).next().is_some() {
+        if self.used() + frames > LIMIT {
             return None;
         }
-        // A frame that loses its place goes on to count.
-        if let Some(old) = self.at(first) {
-            self.loses_its_place(old);
+        let Some(end) = first.checked_add(frames).filter(|end| *end <= END) else {
+            // They have been taken by the time it is seen that there is no such place.
+            self.unplaced += frames;
+            return None;
+        };
+        for at in first..end {
+            if let Some(old) = self.at(at) {
+                self.loses_its_place(old);
+            }
         }
         self.map.extend((first..end).map(|at| (at, What::Fresh)));
         self.highest = self.highest.max(end - 1);
@@ -173,7 +178,9 @@ impl Domain {
         let what = match space {
             abi::XENMAPSPACE_dev_mmio => return -13,
             abi::XENMAPSPACE_shared_info if index == 0 => Some(What::SharedInfo),
-            abi::XENMAPSPACE_grant_table if index < TABLE => Some(What::Table(index)),
+            abi::XENMAPSPACE_grant_table if index & 0xffff_ffff < TABLE => {
+                Some(What::Table(index & 0xffff_ffff))
+            }
             abi::XENMAPSPACE_gmfn => self.at(index),
             _ => None,
         };

@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::number::FRAME_SIZE;
+use crate::p2m::Rights;
 use crate::p2m::plain::Plain;
 use crate::p2m::walker::P2m;
 use crate::p2m::{Flush, Level};
@@ -85,12 +86,13 @@ fn a_range_is_populated_in_blocks_as_large_as_may_be() {
 }
 
 #[test]
-fn a_block_replaces_nothing_and_a_frame_replaces_ram() {
+fn what_is_populated_replaces_ram_which_goes_on_to_count() {
     let (_, domain) = World::new(4096, 2000);
     quietly(&domain, |leaving| {
         domain.populate(gfn(0x2ff), Order::FRAME, leaving).unwrap();
-        let block = domain.populate(gfn(0x200), Order::LARGE, leaving);
-        assert_eq!(block, Err(PopulateError::Occupied(gfn(0x2ff))));
+        let old = behind(&domain, 0x2ff);
+        domain.populate(gfn(0x200), Order::LARGE, leaving).unwrap();
+        assert_ne!(behind(&domain, 0x2ff), old);
         assert!(
             domain.populate(gfn(0x400), Order::LARGE, leaving).is_ok(),
             "what is before does not matter"
@@ -103,8 +105,26 @@ fn a_block_replaces_nothing_and_a_frame_replaces_ram() {
         domain.populate(gfn(0x2ff), Order::FRAME, leaving).unwrap();
         assert_ne!(behind(&domain, 0x2ff), old);
     });
-    assert_eq!(domain.account().used, 1026, "what was replaced counts on");
-    assert_eq!(domain.unplaced(), 1);
+    assert_eq!((domain.account().used, domain.unplaced()), (1538, 2));
+}
+
+#[test]
+fn a_block_is_not_placed_where_others_are() {
+    let (world, domain) = World::new(4096, 2000);
+    quietly(&domain, |leaving| {
+        let frame = world.special();
+        domain
+            .map_grant(gfn(0x2ff), frame, Access::Read, leaving)
+            .unwrap();
+        for (at, order) in [(0x200, Order::LARGE), (0x2f9, Order::new(3).unwrap())] {
+            let block = domain.populate(gfn(at), order, leaving);
+            assert_eq!(block, Err(PopulateError::Occupied(gfn(0x2ff))));
+        }
+        domain
+            .unmap_grant(gfn(0x2ff), frame, Access::Read, leaving)
+            .unwrap();
+    });
+    assert_eq!(domain.account().used, 0);
 }
 
 #[test]

@@ -178,9 +178,25 @@ fn an_extent_may_begin_anywhere_and_is_placed_whole_or_not_at_all() {
             Some((Mfn::new(first.raw() + n), Kind::Ram))
         );
     }
+    let used = guest.0.domains[0].memory.account().used;
+    assert_eq!(guest.reservation(populate, &[0x9f1], order), Ok(Answer::Done(1)));
+    let second = guest.behind(0x9f1).unwrap().0;
+    for n in 0..16 {
+        assert_eq!(
+            guest.behind(0x9f1 + n),
+            Some((Mfn::new(second.raw() + n), Kind::Ram))
+        );
+    }
+    assert_eq!(guest.0.domains[0].memory.account().used, used + 16);
     assert_eq!(
-        guest.reservation(populate, &[0x9e9 + 1], order),
+        guest.0.domains[0].memory.unplaced(),
+        8,
+        "half of the first has lost its place"
+    );
+    // Taken before it is seen that there is no such place.
+    assert_eq!(
+        guest.reservation(populate, &[1 << 36], |_| ()),
         Ok(Answer::Done(0))
     );
-    assert_eq!((guest.behind(0x9f0), guest.behind(0x9f8)), (None, None));
+    assert_eq!(guest.0.domains[0].memory.unplaced(), 9);
 }
