@@ -101,7 +101,7 @@ impl Record {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// How many of each outcome.
+    /// How many of each outcome, and how many of the bad ones are known.
     pub fn summary(&self) -> String {
         let mut counts = BTreeMap::<Outcome, usize>::new();
         for trial in &self.trials {
@@ -112,7 +112,12 @@ impl Record {
             .iter()
             .map(|(outcome, count)| format!("{count} {outcome}"))
             .collect();
-        format!("{} tests: {}", self.trials.len(), parts.join(", "))
+        let known = self.trials.iter().filter(|trial| trial.known().is_some()).count();
+        let known = match known {
+            0 => String::new(),
+            known => format!("; {known} for a known reason"),
+        };
+        format!("{} tests: {}{known}", self.trials.len(), parts.join(", "))
     }
 
     /// Where the outcomes differ from those of `before`.
@@ -262,5 +267,7 @@ mod tests {
         assert_eq!(record.table(false), expected);
         assert!(record.table(true).contains("\x1b[31mhang"));
         assert_eq!(record.summary(), "2 tests: 1 success, 1 hang");
+        let known = self::record(&[("test-hvm64-xsa-308", Outcome::Crash)]);
+        assert_eq!(known.summary(), "1 tests: 1 crash; 1 for a known reason");
     }
 }
