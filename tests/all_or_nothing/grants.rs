@@ -149,6 +149,30 @@ pub const OPERATIONS: &[Operation] = &[
         act: |world| grant_op(world, grant::GNTTABOP_map_grant_ref, 18),
     },
     Operation {
+        name: "a frame of one's own is mapped elsewhere", requests: 2, books: true,
+        fill: |world| {
+            place(world, 1, memory::XENMAPSPACE_grant_table, 0, FREE + 8);
+            assert_eq!(memory_op(world, memory::XENMEM_add_to_physmap), 0);
+            let entry = grant::EntryV1 {
+                flags: grant::GTF_permit_access,
+                domid: 1,
+                frame: u32::try_from(FREE + 1).unwrap(),
+            };
+            world.put(1, ((FREE + 8) << 12) + 9 * 8, &entry);
+        },
+        prepare: |world| {
+            let argument = grant::MapGrantRef {
+                host_addr: FAR << 12,
+                flags: grant::MapFlags::HOST_MAP.bits(),
+                reference: 9,
+                dom: 1,
+                ..Default::default()
+            };
+            world.put(1, AT, &argument);
+        },
+        act: |world| grant_op(world, grant::GNTTABOP_map_grant_ref, 18),
+    },
+    Operation {
         name: "bytes are copied to a grant", requests: 0, books: false,
         fill: |_| {},
         prepare: |world| copy(world, 8),

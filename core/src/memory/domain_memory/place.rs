@@ -85,7 +85,7 @@ impl DomainMemory {
     ) -> Result<(), PlaceError> {
         leaving.make_room();
         let mut stage = self.stage.lock();
-        self.replace(&mut **stage, at, granted(mfn, access), leaving)
+        self.replace_by_grant(&mut **stage, at, granted(mfn, access), leaving)
     }
 
     /// As [`DomainMemory::map_grant`], for a frame of the domain's own RAM, which leaves the guest frame `from` where it
@@ -107,10 +107,10 @@ impl DomainMemory {
         let target = granted(mfn, access);
         let old = stage.translate(from).map(|leaf| leaf.target);
         let Some(old) = old.filter(|old| old.kind == Kind::Ram && old.mfn == mfn && from != at) else {
-            return self.replace(&mut **stage, at, target, leaving);
+            return self.replace_by_grant(&mut **stage, at, target, leaving);
         };
         let owed = stage.unmap(from, Order::FRAME)?;
-        if let Err(error) = self.replace(&mut **stage, at, target, leaving) {
+        if let Err(error) = self.replace_by_grant(&mut **stage, at, target, leaving) {
             // The table is there now, so this needs none.
             let back = stage.map(from, Order::FRAME, old)?;
             leaving.add(owed.and(back), None);
@@ -140,6 +140,21 @@ impl DomainMemory {
         }
         let owed = stage.unmap(at, Order::FRAME).map_err(|_| NotThatGrant(at))?;
         leaving.add(owed, None);
+        Ok(())
+    }
+
+    /// As [`DomainMemory::replace`]. RAM that was there goes on to count: the domain has given up the place and not the
+    /// frame.
+    fn replace_by_grant(
+        &self,
+        stage: &mut dyn SecondStage,
+        at: Gfn,
+        target: Target,
+        leaving: &mut Leaving<'_>,
+    ) -> Result<(), PlaceError> {
+        let old = stage.translate(at).map(|leaf| leaf.target);
+        self.replace(stage, at, target, leaving)?;
+        self.goes_on_to_count(old);
         Ok(())
     }
 
