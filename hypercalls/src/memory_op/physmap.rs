@@ -75,10 +75,6 @@ pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
         return Err(Errno::SEQUENCE);
     }
     let end = argument.size.min(start.saturating_add(SLICE));
-    // Only frames of others have an owner to name.
-    if space != abi::XENMAPSPACE_gmfn_foreign && argument.foreign != 0 && start < end {
-        return Err(Errno::INVALID);
-    }
     let foreign =
         (space == abi::XENMAPSPACE_gmfn_foreign).then(|| refuse_foreign(cx, &target, argument.foreign));
     for element in (start..end).map(u64::from) {
