@@ -261,7 +261,7 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
             let command = talk
                 .chance
                 .of(&[5, 8, 10, 12, 13, 18, 19, 20, 21, 22, 25, 29, 30, 62, 63]);
-            let at = talk.chance.of(&[0, Talk::page(LIST), NOWHERE]);
+            let at = talk.chance.of(&[Talk::page(LIST), Talk::page(LIST), NOWHERE]);
             for word in 0..8 {
                 talk.put(Talk::page(LIST) + word * 8, &u64::from(NOBODY));
             }
