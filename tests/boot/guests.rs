@@ -168,3 +168,32 @@ fn a_second_vcpu_starts_by_hypercall_in_the_mode_its_guest_is_in() {
         assert!(said.contains(&expected), "no {expected:?} in:\n{said}");
     }
 }
+
+/// What real Xen 4.17 answered: `cargo xtask xen run FILE` of the same guest, where FILE is what `guests::build_32` made.
+const NARROW: &str = include_str!("narrow.txt");
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn calls_of_32_bit_code_are_answered_as_real_xen_answers_them() {
+    let program = guests::build_32("narrow").unwrap();
+    let running = Machine::with("one_guest")
+        .module("guest", &std::fs::read(program).unwrap())
+        .ends(Ending::GuestsEnded);
+    let console = running.console().text();
+    let said: Vec<&str> = console
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains(':'))
+        .collect();
+    let differences: Vec<String> = NARROW
+        .lines()
+        .filter(|line| !said.contains(line))
+        .map(|line| {
+            let name = line.split(':').next().unwrap_or_default();
+            let ours = said.iter().find(|said| said.split(':').next() == Some(name));
+            format!("Xen says {line:?}, we say {ours:?}")
+        })
+        .collect();
+    assert!(differences.is_empty(), "{differences:#?}");
+    assert!(NARROW.lines().count() > 90);
+}

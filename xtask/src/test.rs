@@ -33,7 +33,7 @@ const GUESTS: [&str; 10] = [
 ];
 
 /// Those of them that 32-bit code is made of as well.
-const GUESTS_32: [&str; 3] = ["exchange", "modes", "second_vcpu"];
+const GUESTS_32: [&str; 4] = ["exchange", "modes", "second_vcpu", "narrow"];
 
 /// What `test` takes.
 #[derive(Debug, Args)]

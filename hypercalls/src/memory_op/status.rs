@@ -3,7 +3,7 @@
 
 use xenvisor_abi::memory as abi;
 use xenvisor_core::domain::Domain;
-use xenvisor_core::machine::Call;
+use xenvisor_core::machine::{Call, Width};
 use xenvisor_core::policy::MemoryQuery;
 
 use super::progress;
@@ -78,8 +78,12 @@ pub(super) fn reserved_devices(cx: &Context<'_>, call: &Call, at: u64) -> Served
     Ok(Answer::OK)
 }
 
-/// The frames of the table by which a PV guest finds its frames: there is no such table, so no frame is listed.
+/// The frames of the table by which a PV guest finds its frames: there is no such table, so no frame is listed. 32-bit
+/// code hears that there is no such list, because Xen is built without 32-bit PV guests.
 pub(super) fn machphys(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if cx.width == Width::Bits32 {
+        return Err(Errno::NOT_SUPPORTED);
+    }
     if progress(call) != 0 {
         return Err(Errno::NO_CALL);
     }

@@ -14,8 +14,11 @@ use crate::context::Context;
 use crate::errno::Errno;
 
 /// Claims memory before it is given. `INVALID` for anything but a count of frames for a domain by its number; then
-/// `NOT_PERMITTED`. Where it is allowed, there are no claims to make here.
+/// `NOT_PERMITTED`. Where it is allowed, there are no claims to make here. 32-bit code has no such command.
 pub(super) fn claim_pages(cx: &Context<'_>, call: &Call, at: u64) -> Served {
+    if cx.width == Width::Bits32 {
+        return Err(Errno::NO_CALL);
+    }
     if progress(call) != 0 {
         return Err(Errno::INVALID);
     }

@@ -172,7 +172,6 @@ fn memory_op(pair: &Pair, chance: &mut Random) {
                 abi::XENMEM_increase_reservation,
                 abi::XENMEM_decrease_reservation,
                 abi::XENMEM_populate_physmap,
-                abi::XENMEM_claim_pages,
             ]);
             let progress = *chance.pick(&[0, 0, 0, 1, 5]);
             pair.call(number, &[u64::from(command) | progress << 6, HERE], &reservation);
