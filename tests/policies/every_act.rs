@@ -329,8 +329,9 @@ impl Scene {
                 // XEN_DOMCTL_pausedomain, of version 0x15.
                 world.put(CALLER, ARGUMENTS, &[2_u32, 0x15, OTHER.into()]);
                 let paused = world.call(CALLER, HYPERVISOR_domctl, &[ARGUMENTS]);
-                // XEN_DMOP_get_ioreq_server_info and the like: nothing is read before the caller is judged.
-                let emulated = world.call(CALLER, HYPERVISOR_dm_op, &[OTHER.into(), 0, ARGUMENTS]);
+                // One buffer, with an operation in it: zeros, which nobody looks at before the caller is judged.
+                world.put(CALLER, ARGUMENTS, &[LIST, 64]);
+                let emulated = world.call(CALLER, HYPERVISOR_dm_op, &[OTHER.into(), 1, ARGUMENTS]);
                 let access = memory::toolstack::AccessOp {
                     domid: OTHER,
                     ..Default::default()
