@@ -17,6 +17,8 @@ use crate::context::Context;
 use crate::errno::Errno;
 use crate::table::low;
 
+/// Xen's `INVALID_GFN`: it ends a batch, without an outcome of its own.
+const NO_FRAME: u64 = u64::MAX;
 /// Frames placed before others get their turn.
 const SLICE: u16 = 64;
 
@@ -80,6 +82,9 @@ pub(super) fn add_batch(cx: &Context<'_>, call: &Call, at: u64) -> Served {
     for element in (start..end).map(u64::from) {
         let index = argument.indices.get(cx, element)?;
         let frame = argument.frames.get(cx, element)?;
+        if frame == NO_FRAME {
+            return Err(Errno::INVALID);
+        }
         let outcome_at = argument.errors.checked_add(element.saturating_mul(4));
         let outcome = cx.reserve::<i32>(outcome_at.ok_or(Errno::FAULT)?)?;
         let placed = match foreign {

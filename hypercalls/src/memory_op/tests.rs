@@ -202,6 +202,12 @@ fn each_frame_of_a_batch_has_its_own_outcome() {
         Ok(Answer::OK)
     );
     assert_eq!(guest.0.get::<[i32; 3]>(1, LIST + 0x200), [0, -22, 0]);
+    // The number that is none ends the batch.
+    guest.0.put(1, LIST + 0x108, &u64::MAX);
+    guest.0.put(1, LIST + 0x200, &[0x5a_i32; 3]);
+    let ended = guest.call(abi::XENMEM_add_to_physmap_batch, &argument);
+    assert_eq!(ended, Err(Errno::INVALID));
+    assert_eq!(guest.0.get::<[i32; 3]>(1, LIST + 0x200), [-22, 0x5a, 0x5a]);
     argument.space = abi::XENMAPSPACE_gmfn_foreign as u16;
     argument.size = 1;
     assert_eq!(
