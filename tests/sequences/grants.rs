@@ -370,10 +370,8 @@ impl Grants {
             let domain = self.0.domain(n);
             let used = there.handles.lock().used();
             assert_eq!(used as usize, domain.receipts.len(), "receipts of domain {n}");
-            let seen = |at: u64| {
-                let stage = there.memory.stage().lock();
-                stage.translate(Gfn::new(at)).is_some()
-            };
+            let stage = there.memory.stage().lock();
+            let seen = |at: u64| stage.translate(Gfn::new(at)).is_some();
             assert_eq!(seen(STATUS), domain.status_shown, "status words of domain {n}");
             for (frame, shown) in (TABLE..).zip(domain.shown) {
                 assert_eq!(seen(frame), shown, "frame {frame} of domain {n}");
@@ -385,6 +383,7 @@ impl Grants {
                     "frame {frame} of domain {n}"
                 );
             }
+            drop(stage);
             for reference in REFERENCES {
                 let pinned = there.grants.lock().is_pinned(GrantRef::new(reference));
                 assert_eq!(pinned, domain.is_pinned(reference), "{reference} of domain {n}");

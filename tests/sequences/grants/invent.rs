@@ -188,14 +188,18 @@ pub fn call(random: &mut Random) -> Call {
             aim: [aim(random), aim(random)],
             bytes: *random.pick(&[0, 1, 8, 8, 8, 8, 8, 40, 40, 100, 0xffff]),
         },
-        24 if random.below(2) == 0 => Act::SetVersion(*random.pick(&[1, 2, 2, 2, 3])),
-        24 | 25 => Act::Swap(reference(random), reference(random)),
+        24 => Act::SetVersion(*random.pick(&[1, 1, 2, 2, 2, 3])),
+        25 => Act::Swap(reference(random), reference(random)),
         26 => match random.below(4) {
-            0 => Act::ShowStatus(*random.pick(&[0, 0, 1, u64::from(u32::MAX >> 1)])),
-            1 => Act::Setup(random.below(10) as u32),
+            0 | 1 => Act::ShowStatus(*random.pick(&[0, 0, 0, 0, 1, u64::from(u32::MAX >> 1)])),
+            2 => Act::Setup(random.below(10) as u32),
             _ => Act::Show(*random.pick(&[0, 1, 1, 2, 2, 3, 8, u32::MAX >> 1])),
         },
-        27 => Act::Query(*random.pick(&[1, 2, 3, DOMID_SELF, 9])),
+        27 => match random.below(3) {
+            0 => Act::SetVersion(*random.pick(&[1, 2])),
+            1 => Act::ShowStatus(0),
+            _ => Act::Query(*random.pick(&[1, 2, 3, DOMID_SELF, 9])),
+        },
         28 => Act::Take {
             place: place(random),
             lost: random.below(2) == 0,
@@ -209,7 +213,7 @@ pub fn call(random: &mut Random) -> Call {
     };
     // Mostly, 1 grants to 2.
     let n = match act {
-        Act::Offer { .. } => *random.pick(&[1, 1, 1, 1, 2, 3]),
+        Act::Offer { .. } | Act::SetVersion(_) | Act::ShowStatus(_) => *random.pick(&[1, 1, 1, 1, 2, 3]),
         Act::Map { .. } | Act::Unmap { .. } | Act::Copy { .. } => *random.pick(&[1, 2, 2, 2, 2, 3]),
         _ => *random.pick(&[1, 2, 3]),
     };
