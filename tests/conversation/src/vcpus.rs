@@ -165,9 +165,7 @@ fn schedule(talk: &mut Talk<'_>) -> fmt::Result {
             .map(drop),
         1..5 => {
             for at in 0..4 {
-                let port = talk
-                    .chance
-                    .of(&[0_u32, 5, 1000, 4095, 4096, 131_072, u32::MAX]);
+                let port = talk.chance.of(&[0_u32, 5, 1000, 4095, 4096, 131_072, u32::MAX]);
                 talk.put(Talk::page(LIST) + at * 4, &port);
                 talk.remark(format_args!("port {port:x}"))?;
             }
