@@ -115,7 +115,6 @@ fn a_talk_about_grants_goes_as_it_went_with_xen() {
 }
 
 #[test]
-#[ignore = "not every answer is as Xen's yet"]
 fn a_talk_about_memory_goes_as_it_went_with_xen() {
     goes_as_with_xen(Area::Memory);
 }

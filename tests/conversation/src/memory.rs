@@ -82,20 +82,26 @@ where
 
 fn frame(talk: &mut Talk<'_>) -> u64 {
     if talk.chance.once_in(12) {
-        return talk.chance.of(&[
-            0x30_0000,
-            0xfee00,
-            1 << 36,
-            (1 << 40) - 1,
-            u64::MAX >> 12,
-            u64::MAX,
-        ]);
+        return talk
+            .chance
+            .of(&[0x30_0000, 0xfee00, 1 << 36, (1 << 40) - 1, 1 << 39, u64::MAX]);
     }
     let which = u64::from(talk.chance.below(12));
     if talk.chance.once_in(2) {
         FULL + which
     } else {
         EMPTY + which
+    }
+}
+
+/// A frame to move something to: one that there could be. A frame that cannot be put where it should go is lost under
+/// Xen.
+fn place(talk: &mut Talk<'_>) -> u64 {
+    loop {
+        let frame = frame(talk);
+        if frame < 1 << 32 {
+            return frame;
+        }
     }
 }
 
@@ -120,7 +126,11 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
                 1 => talk.chance.of(&[0, 0, 1, 63, 64, 1 << 31, 1 << 32, u64::MAX]),
                 _ => frame(talk),
             };
-            let gpfn = frame(talk);
+            // A frame of the grant table that has lost its place is not to be had again: these stay where they are.
+            let gpfn = match space {
+                1 => EMPTY + 0x20 + (idx & 1),
+                _ => place(talk),
+            };
             let mut argument = AddToPhysmap {
                 domid,
                 space,
@@ -260,10 +270,10 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
         36 | 37 => {
             let command = talk
                 .chance
-                .of(&[5, 8, 10, 12, 13, 18, 19, 20, 21, 22, 25, 29, 30, 62, 63]);
+                .of(&[8, 10, 12, 13, 18, 19, 20, 21, 22, 25, 29, 30, 62, 63]);
             let at = talk.chance.of(&[Talk::page(LIST), Talk::page(LIST), NOWHERE]);
             for word in 0..8 {
-                talk.put(Talk::page(LIST) + word * 8, &u64::from(NOBODY));
+                talk.put(Talk::page(LIST) + word * 8, &[NOBODY; 4]);
             }
             talk.ask_raw("memory_op", HYPERVISOR_memory_op, [command, at, 0, 0, 0])
                 .map(drop)
@@ -329,7 +339,7 @@ fn reservation(talk: &mut Talk<'_>, kind: u32, domid: u16) -> fmt::Result {
 fn batch(talk: &mut Talk<'_>, domid: u16) -> fmt::Result {
     let size = list(talk, LIST)?;
     for at in 0..size {
-        let frame = frame(talk);
+        let frame = place(talk);
         talk.put(Talk::page(OTHER_LIST) + at * 8, &frame);
         talk.put(Talk::page(ERRORS) + at * 4, &0x5a_i32);
         talk.remark(format_args!("to {frame:x}"))?;

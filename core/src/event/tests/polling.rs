@@ -83,5 +83,5 @@ fn ports_that_are_not_allocated_cannot_be_waited_for_unless_one_before_them_is_p
     }
     let (_world, a) = World::alone();
     let reserved = Port::new(0);
-    assert_eq!(start_poll(&*a, v(0), &[reserved]), Ok(PollStart::Waiting));
+    assert_eq!(start_poll(&*a, v(0), &[reserved]), Err(NoSuchPort(reserved)));
 }
