@@ -17,5 +17,6 @@ mod linux;
 #[path = "../policies/images.rs"]
 mod policy_images;
 mod processor;
+mod talks;
 mod world;
 mod xtf;

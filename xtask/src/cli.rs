@@ -36,6 +36,8 @@ pub enum Verb {
     Sim(sim::Sim),
     /// Run guests on Debian's own Xen in the same emulator, and keep what it answers
     Xen(xen::Xen),
+    /// Have the same talks with Xen and with us, and compare them line by line
+    Compare(xen::Compare),
     /// Run the guests of a Xen Test Framework build that you have, each in a machine of its own
     Xtf(xtf::Xtf),
 }
@@ -52,6 +54,7 @@ impl Verb {
             Verb::Abi(verb) => verb.run(),
             Verb::Sim(verb) => verb.run(),
             Verb::Xen(verb) => verb.run(),
+            Verb::Compare(verb) => verb.run(),
             Verb::Xtf(verb) => verb.run(),
         }
     }

@@ -19,7 +19,8 @@ const IMAGES: [&str; 8] = [
 ];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 10] = [
+const GUESTS: [&str; 11] = [
+    "conversation",
     "ping",
     "pong",
     "hello",

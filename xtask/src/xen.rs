@@ -3,9 +3,11 @@
 //! Xen, its tools and a Linux for its dom0 come from Debian's packages, fetched once and never committed. Our guests run
 //! on it unchanged, created by its `xl`; what they say on their console comes back.
 
+mod compare;
 mod dom0;
 mod packages;
 mod record;
+mod talk;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +16,9 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use crate::guests;
+pub use compare::Compare;
+pub use talk::Talk;
+
 use dom0::{Dom0, Guest};
 use record::Recording;
 

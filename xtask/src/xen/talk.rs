@@ -1,0 +1,108 @@
+//! One talk with a hypervisor, by a guest: with Xen, or with us.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use xenvisor_conversation::Area;
+
+use crate::machine::{Boot, Qemu};
+use crate::{guests, image};
+
+use super::dom0::{Dom0, Guest};
+
+/// How long a talk may take, the boot of the machine included.
+const LIMIT: Duration = Duration::from_secs(180);
+/// How much memory the talks reckon with.
+const MEMORY_MIB: u64 = 64;
+/// The guest that talks.
+const TALKER: &str = "conversation";
+/// The image it runs in here.
+const IMAGE: &str = "one_guest";
+/// What it puts in front of each line of its transcript.
+const MARK: &str = "| ";
+
+/// A talk to be had: the same with whomever.
+#[derive(Clone, Copy, Debug)]
+pub struct Talk {
+    /// About what.
+    pub area: Area,
+    /// From which seed.
+    pub seed: u64,
+    /// About how many calls.
+    pub calls: u32,
+}
+
+impl Talk {
+    /// The talk whose transcript is kept.
+    pub const fn kept(area: Area) -> Talk {
+        Talk {
+            area,
+            seed: 1,
+            calls: 2000,
+        }
+    }
+
+    /// Has it with Xen, and answers with the transcript.
+    pub(super) fn with_xen(self, dom0: &Dom0) -> Result<String> {
+        let guest = Guest {
+            file: &guests::build(TALKER)?,
+            command_line: &self.command_line(),
+            memory_mib: MEMORY_MIB,
+        };
+        let said = dom0.run(&guest, LIMIT, false)?;
+        if said.crashed {
+            bail!("the guest crashed while it talked about {}", self.area.name());
+        }
+        self.transcript(&said.console)
+    }
+
+    /// Has it with us, on a machine of its own, and answers with the transcript.
+    pub fn with_us(self) -> Result<String> {
+        let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
+        let bundle = scratch.path().join("bundle");
+        let modules = image::bundle(&[("guest", &guests::build(TALKER)?)])?;
+        let bytes = u64::try_from(modules.len()).context("the guest is too large")?;
+        std::fs::write(&bundle, modules).context("cannot write the bundle")?;
+        let boot = Boot::Image {
+            image: image::build(IMAGE, None)?,
+            bundle: Some(bundle),
+        };
+        let line = format!(
+            "guest.guest.memory={MEMORY_MIB}M guest.guest.cmdline=\"{}\"",
+            self.command_line()
+        );
+        let mut running = Qemu::new(boot)
+            .memory_mib(Qemu::memory_for(MEMORY_MIB, bytes))
+            .command_line(&line)
+            .time_limit(LIMIT)
+            .start()?;
+        let ending = running.wait()?;
+        if ending.exit_status() != 0 {
+            bail!(
+                "{ending} while it talked about {}\n{}",
+                self.area.name(),
+                running.story()
+            );
+        }
+        self.transcript(&running.console().text())
+    }
+
+    fn command_line(self) -> String {
+        let Talk { area, seed, calls } = self;
+        format!("area={} seed={seed} calls={calls}", area.name())
+    }
+
+    /// The transcript in what a guest said.
+    fn transcript(self, console: &str) -> Result<String> {
+        if !console.contains(&format!("that was {}", self.area.name())) {
+            bail!(
+                "the talk about {} was cut short; the guest said\n{console}",
+                self.area.name()
+            );
+        }
+        let lines = console.lines().filter_map(|line| line.strip_prefix(MARK));
+        Ok(lines
+            .map(|line| format!("{}\n", line.trim_end_matches('\r')))
+            .collect())
+    }
+}
