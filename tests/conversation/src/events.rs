@@ -116,7 +116,7 @@ fn port(talk: &mut Talk<'_>) -> u32 {
 
 fn op<T>(talk: &mut Talk<'_>, name: &str, command: u32, argument: &mut T) -> Result<i64, fmt::Error>
 where
-    T: xenvisor_abi::describe::Described + zerocopy::FromBytes + IntoBytes + zerocopy::Immutable,
+    T: xenvisor_abi::describe::Described + zerocopy::FromBytes + IntoBytes + zerocopy::Immutable + Copy,
 {
     talk.ask(name, HYPERVISOR_event_channel_op, command.into(), argument)
 }

@@ -146,7 +146,7 @@ fn offer(talk: &mut Talk<'_>, state: &State) -> fmt::Result {
 
 fn op<T>(talk: &mut Talk<'_>, name: &str, command: u32, argument: &mut T) -> Result<i64, fmt::Error>
 where
-    T: Described + FromBytes + IntoBytes + Immutable,
+    T: Described + FromBytes + IntoBytes + Immutable + Copy,
 {
     talk.ask(name, HYPERVISOR_grant_table_op, command.into(), argument)
 }
@@ -268,7 +268,7 @@ fn map(talk: &mut Talk<'_>, state: &mut State, dom: u16) -> fmt::Result {
     } else {
         Talk::page(place)
     };
-    let mut argument = MapGrantRef {
+    let argument = MapGrantRef {
         host_addr: at,
         flags: talk
             .chance
@@ -282,7 +282,7 @@ fn map(talk: &mut Talk<'_>, state: &mut State, dom: u16) -> fmt::Result {
         "map_grant_ref",
         HYPERVISOR_grant_table_op,
         command.into(),
-        &mut argument,
+        &argument,
         |answer| {
             let seen = (answer.status, answer.handle);
             answer.handle = 0;
@@ -311,7 +311,7 @@ fn unmap(talk: &mut Talk<'_>, state: &mut State) -> fmt::Result {
         _ => (0xffff_0000 + which, Talk::page(PLACES), false),
     };
     talk.remark(format_args!("handle {which}"))?;
-    let mut argument = UnmapGrantRef {
+    let argument = UnmapGrantRef {
         host_addr: if talk.chance.once_in(8) { 0 } else { at },
         handle,
         ..UnmapGrantRef::default()
@@ -322,7 +322,7 @@ fn unmap(talk: &mut Talk<'_>, state: &mut State) -> fmt::Result {
         "unmap_grant_ref",
         HYPERVISOR_grant_table_op,
         command.into(),
-        &mut argument,
+        &argument,
         |answer| {
             answer.handle = 0;
             answer.status

@@ -75,7 +75,7 @@ fn sizes(talk: &mut Talk<'_>) -> fmt::Result {
 
 fn op<T>(talk: &mut Talk<'_>, name: &str, command: u64, argument: &mut T) -> Result<i64, fmt::Error>
 where
-    T: Described + FromBytes + IntoBytes + Immutable,
+    T: Described + FromBytes + IntoBytes + Immutable + Copy,
 {
     talk.ask(name, HYPERVISOR_memory_op, command, argument)
 }
@@ -171,14 +171,14 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
         25 | 26 => batch(talk, domid),
         27 => {
             let buffer = talk.chance.of(&[Talk::page(LIST), NOWHERE]);
-            let mut argument = MemoryMap {
+            let argument = MemoryMap {
                 nr_entries: talk.chance.of(&[0, 1, 2, 128]),
                 buffer: GuestHandle64(buffer),
                 ..MemoryMap::default()
             };
             // How many entries there are is the toolstack's affair.
             let (number, command) = (HYPERVISOR_memory_op, XENMEM_memory_map.into());
-            talk.ask_hiding("memory_map", number, command, &mut argument, |answer| {
+            talk.ask_hiding("memory_map", number, command, &argument, |answer| {
                 answer.nr_entries = 0
             })
         }

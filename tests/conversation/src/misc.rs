@@ -53,18 +53,18 @@ fn features(talk: &mut Talk<'_>) -> fmt::Result {
 /// Every parameter of one's own.
 fn params(talk: &mut Talk<'_>) -> fmt::Result {
     for index in (0..45).chain([64, 255, u32::MAX]) {
-        let mut argument = Param {
+        let argument = Param {
             domid: DOMID_SELF,
             index,
             ..Param::default()
         };
-        get_param(talk, &mut argument)?;
+        get_param(talk, &argument)?;
     }
     Ok(())
 }
 
 /// Asks for a parameter. Where console and xenstore are is the toolstack's affair.
-fn get_param(talk: &mut Talk<'_>, argument: &mut Param) -> fmt::Result {
+fn get_param(talk: &mut Talk<'_>, argument: &Param) -> fmt::Result {
     let (number, command) = (HYPERVISOR_hvm_op, HVMOP_get_param.into());
     talk.ask_hiding("get_param", number, command, argument, |answer| {
         if FURNITURE.contains(&answer.index) {
@@ -130,13 +130,13 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
                 .map(drop)
         }
         5..8 => {
-            let mut argument = Param {
+            let argument = Param {
                 domid,
                 index: talk.chance.below(48),
                 value: 5,
                 padding: talk.chance.of(&[0, 0, 1]),
             };
-            get_param(talk, &mut argument)
+            get_param(talk, &argument)
         }
         8 => {
             let at = talk.chance.of(&[0, 0, 1, Talk::page(PLACE)]);

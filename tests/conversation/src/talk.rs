@@ -78,17 +78,11 @@ impl<'a> Talk<'a> {
         value: &mut T,
     ) -> Result<i64, fmt::Error>
     where
-        T: Described + FromBytes + IntoBytes + Immutable,
+        T: Described + FromBytes + IntoBytes + Immutable + Copy,
     {
-        write!(self.out, "{name}")?;
-        fields(self.out, T::LAYOUT, value.as_bytes(), None)?;
-        self.put(ARGUMENT, value);
-        let result = self.speaker.call(number, [command, ARGUMENT, 1, 0, 0]);
-        let answered: T = self.get(ARGUMENT);
-        write!(self.out, " = {result}")?;
-        fields(self.out, T::LAYOUT, answered.as_bytes(), Some(value.as_bytes()))?;
-        writeln!(self.out)?;
-        *value = answered;
+        let arguments = [command, ARGUMENT, 1, 0, 0];
+        let (result, answer, ()) = self.exchange(format_args!("{name}"), number, arguments, value, |_| ())?;
+        *value = answer;
         Ok(result)
     }
 
@@ -97,21 +91,15 @@ impl<'a> Talk<'a> {
         &mut self,
         name: &str,
         number: u32,
-        arguments: [u64; 2],
+        [command, second]: [u64; 2],
         value: &mut T,
     ) -> Result<i64, fmt::Error>
     where
-        T: Described + FromBytes + IntoBytes + Immutable,
+        T: Described + FromBytes + IntoBytes + Immutable + Copy,
     {
-        let [command, second] = arguments;
-        write!(self.out, "{name} {second:x}")?;
-        fields(self.out, T::LAYOUT, value.as_bytes(), None)?;
-        self.put(ARGUMENT, value);
-        let result = self.speaker.call(number, [command, second, ARGUMENT, 0, 0]);
-        let answer: T = self.get(ARGUMENT);
-        write!(self.out, " = {result}")?;
-        fields(self.out, T::LAYOUT, answer.as_bytes(), Some(value.as_bytes()))?;
-        writeln!(self.out)?;
+        let arguments = [command, second, ARGUMENT, 0, 0];
+        let said = format_args!("{name} {second:x}");
+        let (result, answer, ()) = self.exchange(said, number, arguments, value, |_| ())?;
         *value = answer;
         Ok(result)
     }
@@ -122,24 +110,41 @@ impl<'a> Talk<'a> {
         name: &str,
         number: u32,
         command: u64,
-        value: &mut T,
+        value: &T,
         hide: impl Fn(&mut T) -> R,
     ) -> Result<R, fmt::Error>
     where
         T: Described + FromBytes + IntoBytes + Immutable + Copy,
     {
+        let arguments = [command, ARGUMENT, 1, 0, 0];
+        let (_, _, hidden) = self.exchange(format_args!("{name}"), number, arguments, value, hide)?;
+        Ok(hidden)
+    }
+
+    /// One question with a structure, and its answer: the result, and the structure as it came back.
+    fn exchange<T, R>(
+        &mut self,
+        said: fmt::Arguments<'_>,
+        number: u32,
+        arguments: [u64; 5],
+        value: &T,
+        hide: impl Fn(&mut T) -> R,
+    ) -> Result<(i64, T, R), fmt::Error>
+    where
+        T: Described + FromBytes + IntoBytes + Immutable + Copy,
+    {
         let mut question = *value;
         hide(&mut question);
-        write!(self.out, "{name}")?;
+        write!(self.out, "{said}")?;
         fields(self.out, T::LAYOUT, question.as_bytes(), None)?;
         self.put(ARGUMENT, value);
-        let result = self.speaker.call(number, [command, ARGUMENT, 1, 0, 0]);
+        let result = self.speaker.call(number, arguments);
         let mut answer: T = self.get(ARGUMENT);
         let hidden = hide(&mut answer);
         write!(self.out, " = {result}")?;
         fields(self.out, T::LAYOUT, answer.as_bytes(), Some(question.as_bytes()))?;
         writeln!(self.out)?;
-        Ok(hidden)
+        Ok((result, answer, hidden))
     }
 
     /// Asks with numbers alone.
