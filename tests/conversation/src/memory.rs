@@ -128,7 +128,7 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
             };
             // A frame of the grant table that has lost its place is not to be had again: these stay where they are.
             let gpfn = match space {
-                1 => EMPTY + 0x20 + (idx & 1),
+                1 => EMPTY + 0x800 + (idx & 1),
                 _ => place(talk),
             };
             let mut argument = AddToPhysmap {

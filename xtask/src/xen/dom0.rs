@@ -100,7 +100,7 @@ impl Dom0 {
         };
         let console = console.strip_suffix(END).unwrap_or(console).replace('\r', "");
         let crashed = match state.trim() {
-            "---s--" => false,
+            "---s--" | "gone" => false,
             state if state.contains('c') => true,
             state => bail!("the guest has not ended: its state is {state:?}; it said\n{console}"),
         };
