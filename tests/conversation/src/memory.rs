@@ -346,7 +346,7 @@ fn batch(talk: &mut Talk<'_>, domid: u16) -> fmt::Result {
     }
     let mut argument = AddToPhysmapBatch {
         domid,
-        space: talk.chance.of(&[0, 1, 2, 2, 2, 3, 4, 5]),
+        space: talk.chance.of(&[0, 0, 2, 2, 2, 3, 4, 5]),
         size: u16::try_from(size).unwrap_or(0),
         foreign_domid: talk.chance.of(&[0, 0, 0, NOBODY, DOMID_SELF]),
         idxs: GuestHandle64(Talk::page(LIST)),

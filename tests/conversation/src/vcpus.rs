@@ -20,6 +20,12 @@ const OTHERS: [u64; 6] = [1, 2, 127, 128, 0x1_0000_0000, u64::MAX];
 const FAR: u64 = 1 << 60;
 
 pub(crate) fn hold(talk: &mut Talk<'_>, calls: u32) -> fmt::Result {
+    // The first reason that is noted stays: the talk is to end well.
+    let mut well = Shutdown {
+        reason: SHUTDOWN_poweroff,
+    };
+    let command = SCHEDOP_shutdown_code.into();
+    talk.ask("shutdown_code", HYPERVISOR_sched_op, command, &mut well)?;
     for _ in 0..calls {
         if talk.chance.once_in(2) {
             vcpu(talk)?;
