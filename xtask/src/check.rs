@@ -17,6 +17,9 @@ const BARE_PACKAGES: [&str; 6] = [
     "xenvisor-x86_64",
 ];
 
+/// How many random sequences an area has in a check: enough to find what is plainly wrong.
+const FEW_SEQUENCES: &str = "2000";
+
 /// What `check` takes: nothing.
 #[derive(Debug, Args)]
 pub struct Check {}
@@ -27,7 +30,12 @@ impl Check {
         let began = Instant::now();
         tools::ensure_bare_target()?;
         style()?;
-        host_tests()?;
+        let mut tests = all_host_tests();
+        // Whoever asks for another number gets it.
+        if std::env::var_os("SEQUENCES").is_none() {
+            tests.env("SEQUENCES", FEW_SEQUENCES);
+        }
+        step("tests, on the host, with short random ones", &mut tests)?;
         bare_build()?;
         say(&format!("all is well, after {:.0?}", began.elapsed()));
         Ok(0)
@@ -76,7 +84,13 @@ pub fn style() -> Result<()> {
 
 /// Every test that needs no emulator; the house's own among them.
 pub fn host_tests() -> Result<()> {
-    cargo("tests, on the host", &["test", "--workspace"])
+    step("tests, on the host", &mut all_host_tests())
+}
+
+fn all_host_tests() -> Command {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--workspace"]);
+    cargo
 }
 
 /// Every image.
