@@ -17,6 +17,11 @@ pub const MIB: u64 = 1 << 20;
 /// Bytes in a gibibyte.
 pub const GIB: u64 = 1 << 30;
 
+/// A raw number that is an index into a table of `count`, if it is one.
+pub(crate) fn below(count: usize, raw: u32) -> Option<u8> {
+    u8::try_from(raw).ok().filter(|raw| usize::from(*raw) < count)
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($raw:ty), $format:literal) => {
         $(#[$doc])*

@@ -11,6 +11,7 @@ use xenvisor_core::machine::Call;
 use crate::answer::Served;
 use crate::context::Context;
 use crate::errno::Errno;
+use crate::shape::halves;
 use crate::{
     console_io, event_channel_op, grant_table_op, hvm_op, memory_op, multicall, refused, sched_op,
     set_timer_op, vcpu_op, vm_assist, xen_version,
@@ -96,6 +97,5 @@ pub fn argument(call: &Call, n: usize) -> u64 {
 /// The low half of an argument: what Xen's `unsigned int` parameters keep of it.
 #[must_use]
 pub fn low(argument: u64) -> u32 {
-    let [a, b, c, d, ..] = argument.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+    halves(argument).low
 }

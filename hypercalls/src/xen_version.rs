@@ -105,10 +105,7 @@ fn platform_parameters(cx: &Context<'_>, at: u64) -> Served {
     let answer = abi::PlatformParameters {
         virt_start: VIRT_START,
     };
-    match cx.width {
-        xenvisor_core::machine::Width::Bits64 => cx.write(at, &answer)?,
-        xenvisor_core::machine::Width::Bits32 => cx.write(at, &0_u32)?,
-    }
+    cx.write_shaped(at, &answer)?;
     Ok(Answer::OK)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::apt::{self, Apt, Suite};
 use crate::workspace;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ impl Kernel {
             )?;
             let package = only(packages)?;
             apt::unpack(&package, "./boot", scratch)?;
-            find(&scratch.join("boot"), "vmlinuz-")
+            find(&scratch.join("boot"), |name| name.starts_with("vmlinuz-"))
         })?;
         Ok(kernel)
     }
@@ -113,12 +113,21 @@ fn only(files: Vec<PathBuf>) -> Result<PathBuf> {
     files.into_iter().next().context("apt downloaded nothing")
 }
 
-fn find(folder: &Path, prefix: &str) -> Result<PathBuf> {
+/// The first file of a folder, by name, whose name is as wanted.
+pub(crate) fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf> {
+    let found = entries(folder)?.into_iter().find(|(name, _)| is_it(name));
+    found
+        .map(|(_, path)| path)
+        .with_context(|| format!("what is wanted is not in {}", folder.display()))
+}
+
+/// What is in a folder, by name.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            return Ok(entry.path());
-        }
+        all.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
     }
-    bail!("no {prefix}* in the package")
+    all.sort();
+    Ok(all)
 }

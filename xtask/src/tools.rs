@@ -2,6 +2,7 @@
 //! that installs them.
 
 use crate::apt::{self, Apt, Suite, find_tool, tool_exists};
+use crate::debian;
 use crate::progress;
 use crate::workspace::{self, BARE_TARGET};
 use anyhow::{Context, Result, bail};
@@ -107,13 +108,7 @@ pub fn ensure_bare_target() -> Result<()> {
 
 /// Makes rustc able to build for a target, or says what to do.
 pub fn ensure_target(target: &str) -> Result<()> {
-    let libraries = Command::new("rustc")
-        .current_dir(workspace::root())
-        .args(["--print", "target-libdir", "--target", target])
-        .output()
-        .context("cannot run rustc")?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
-    if libraries.status.success() && folder.is_dir() {
+    if libraries(&["--target", target])?.is_some_and(|folder| folder.is_dir()) {
         return Ok(());
     }
     if !tool_exists("rustup") {
@@ -126,6 +121,18 @@ pub fn ensure_target(target: &str) -> Result<()> {
         &format!("adding the Rust target {target}"),
         &["target", "add", target],
     )
+}
+
+/// Where rustc has the libraries of a target, its own without one; `None` for a target it does not know.
+fn libraries(of: &[&str]) -> Result<Option<PathBuf>> {
+    let output = Command::new("rustc")
+        .current_dir(workspace::root())
+        .args(["--print", "target-libdir"])
+        .args(of)
+        .output()
+        .context("cannot run rustc")?;
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    Ok(output.status.success().then_some(folder))
 }
 
 /// Makes `cargo fmt` and `cargo clippy` work, or says what to do.
@@ -145,16 +152,8 @@ pub fn ensure_lint_tools() -> Result<()> {
 
 /// One of the LLVM tools that come with rustc as a part of their own.
 pub fn llvm_tool(name: &str) -> Result<PathBuf> {
-    let folder = || -> Result<PathBuf> {
-        let output = Command::new("rustc")
-            .current_dir(workspace::root())
-            .args(["--print", "target-libdir"])
-            .output()
-            .context("cannot run rustc")?;
-        let libraries = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        Ok(libraries.with_file_name("bin"))
-    };
-    let tool = folder()?.join(name);
+    let libraries = libraries(&[])?.context("rustc does not say where its libraries are")?;
+    let tool = libraries.with_file_name("bin").join(name);
     if !tool.is_file() {
         rustup("adding llvm-tools", &["component", "add", "llvm-tools"])?;
     }
@@ -187,9 +186,7 @@ pub fn qemu() -> Result<Command> {
             .map(Command::new)
             .context("QEMU is installed and cannot be found");
     }
-    if !borrowed.exists()
-        && let Err(error) = borrow_package(QEMU.package, &borrowed)
-    {
+    if let Err(error) = borrow_package(QEMU.package, &borrowed) {
         return Err(error.context(
             "QEMU is missing and cannot be fetched. On Debian, run\n\n    \
              sudo apt-get install --no-install-recommends qemu-system-x86\n",
@@ -218,16 +215,13 @@ pub fn qemu() -> Result<Command> {
 
 /// Unpacks `package` and what it needs below `folder`, without installing: a way that needs no root.
 fn borrow_package(package: &str, folder: &Path) -> Result<()> {
-    let _lock = workspace::lock_cache()?;
-    if folder.exists() {
-        return Ok(());
-    }
-    let apt = Apt::open(Suite::Release)?;
-    let packages = apt.missing_for(package)?;
-    let scratch = tempfile::tempdir_in(workspace::cache_dir()?).context("cannot create a scratch folder")?;
-    let unpacked = scratch.path().join("root");
-    for file in apt.download(&format!("fetching {package}"), &packages, scratch.path())? {
-        apt::unpack(&file, "./", &unpacked)?;
-    }
-    std::fs::rename(&unpacked, folder).with_context(|| format!("cannot keep {}", folder.display()))
+    debian::fetch_once(folder, |scratch| {
+        let apt = Apt::open(Suite::Release)?;
+        let packages = apt.missing_for(package)?;
+        let unpacked = scratch.join("root");
+        for file in apt.download(&format!("fetching {package}"), &packages, scratch)? {
+            apt::unpack(&file, "./", &unpacked)?;
+        }
+        Ok(unpacked)
+    })
 }

@@ -4,6 +4,8 @@
 //! each may have, and which are set once, is a table here; what a write *does* beyond being stored is the hypercall's
 //! business.
 
+use crate::number::below;
+
 /// How many parameters there are (`HVM_NR_PARAMS`).
 pub const COUNT: usize = 39;
 
@@ -97,8 +99,7 @@ impl Index {
     /// The parameter with this index, if the table is that long. Not every one in the table is used.
     #[must_use]
     pub fn from_raw(raw: u32) -> Option<Self> {
-        let small = u8::try_from(raw).ok()?;
-        (usize::from(small) < COUNT).then_some(Self(small))
+        below(COUNT, raw).map(Self)
     }
 
     /// Xen's index.

@@ -3,7 +3,7 @@
 //! No domain here has a device of the host, so nothing ever makes such a port pending. That is how Xen treats a guest
 //! with virtual hardware as well: it may bind a port to a number that no device is routed to, and hears nothing.
 
-use crate::number::{Port, VcpuId};
+use crate::number::{Port, VcpuId, below};
 
 use super::channel::Binding;
 use super::ports::{Attempt, NoPort, with_room};
@@ -20,10 +20,7 @@ impl Pirq {
     /// A physical interrupt, if the number is one.
     #[must_use]
     pub fn new(raw: u32) -> Option<Self> {
-        u8::try_from(raw)
-            .ok()
-            .filter(|raw| usize::from(*raw) < Self::COUNT)
-            .map(Self)
+        below(Self::COUNT, raw).map(Self)
     }
 
     /// The number.

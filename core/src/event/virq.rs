@@ -4,7 +4,7 @@
 //! the domain, on vcpu 0, and may then notify another vcpu. Raising one that nobody has bound is lost, and that is
 //! right: binding it does not promise the past.
 
-use crate::number::{Port, VcpuId};
+use crate::number::{Port, VcpuId, below};
 
 use super::channel::Binding;
 use super::ports::{Attempt, NoPort, Ports, with_room};
@@ -31,10 +31,7 @@ impl Virq {
     /// A virtual interrupt, if the number is one.
     #[must_use]
     pub fn new(raw: u32) -> Option<Self> {
-        u8::try_from(raw)
-            .ok()
-            .filter(|raw| usize::from(*raw) < Self::COUNT)
-            .map(Self)
+        below(Self::COUNT, raw).map(Self)
     }
 
     /// The number.

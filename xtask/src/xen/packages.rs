@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::apt::{self, Apt, Suite};
-use crate::debian;
+use crate::debian::{self, entries, find};
 use crate::workspace;
 
 /// The hypervisor.
@@ -103,23 +103,6 @@ impl Packages {
         }
         Ok(libraries)
     }
-}
-
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
-        all.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
-    }
-    all.sort();
-    Ok(all)
-}
-
-fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf> {
-    let found = entries(folder)?.into_iter().find(|(name, _)| is_it(name));
-    found
-        .map(|(_, path)| path)
-        .with_context(|| format!("what is wanted is not in {}", folder.display()))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
