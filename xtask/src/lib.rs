@@ -17,6 +17,7 @@ pub mod image;
 pub mod initramfs;
 pub mod iso;
 pub mod machine;
+pub mod one_guest;
 pub mod progress;
 pub mod run;
 pub mod sim;

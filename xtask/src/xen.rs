@@ -8,6 +8,7 @@ mod dom0;
 mod packages;
 mod record;
 mod talk;
+mod transcript;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use clap::{Args, Subcommand};
 
 use crate::guests;
 pub use compare::Compare;
-pub use talk::Talk;
+pub use talk::{Talk, Us};
+pub use transcript::{Comparison, kept};
 
 use dom0::{Dom0, Guest};
 use record::Recording;

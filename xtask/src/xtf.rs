@@ -19,16 +19,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::one_guest::OneGuest;
 use crate::progress::Step;
-use crate::{image, tools, workspace};
+use crate::{tools, workspace};
 
 use found::Test;
 use outcome::Outcome;
 use record::{Change, Record};
 use trial::{Limits, Trial};
-
-/// The image a test runs in.
-const IMAGE: &str = "one_guest";
 
 /// What `xtf` takes.
 #[derive(Debug, Args)]
@@ -67,7 +65,7 @@ impl Xtf {
         let mut tests = found::tests(&self.folder)?;
         tests.retain(|test| test.is_wanted(&self.only));
         ensure!(!tests.is_empty(), "no test there has such a name");
-        let image = image::build(IMAGE, None)?;
+        let image = OneGuest::build()?;
         let limits = Limits {
             image: &image,
             time: Duration::from_secs(self.time_limit),

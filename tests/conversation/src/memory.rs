@@ -8,7 +8,7 @@ use xenvisor_abi::memory::*;
 use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_memory_op};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::talk::{SHARED_INFO, Talk};
+use crate::talk::Talk;
 
 /// Pages of talks that hold lists.
 const LIST: u64 = 2;
@@ -145,13 +145,7 @@ fn turn(talk: &mut Talk<'_>) -> fmt::Result {
                 &mut argument,
             )?;
             // Where it has gone, it comes back from.
-            let mut home = AddToPhysmap {
-                domid: DOMID_SELF,
-                space: XENMAPSPACE_shared_info,
-                gpfn: SHARED_INFO >> 12,
-                ..AddToPhysmap::default()
-            };
-            op(talk, "shared_info", XENMEM_add_to_physmap.into(), &mut home).map(drop)
+            talk.place_shared_info()
         }
         20..25 => {
             let gpfn = frame(talk);
@@ -363,11 +357,5 @@ fn batch(talk: &mut Talk<'_>, domid: u16) -> fmt::Result {
         let error: i32 = talk.get(Talk::page(ERRORS) + at * 4);
         talk.remark(format_args!("error {error}"))?;
     }
-    let mut home = AddToPhysmap {
-        domid: DOMID_SELF,
-        space: XENMAPSPACE_shared_info,
-        gpfn: SHARED_INFO >> 12,
-        ..AddToPhysmap::default()
-    };
-    op(talk, "shared_info", XENMEM_add_to_physmap.into(), &mut home).map(drop)
+    talk.place_shared_info()
 }

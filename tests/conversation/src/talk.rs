@@ -48,20 +48,21 @@ impl<'a> Talk<'a> {
             out,
             chance: Chance::new(seed),
         };
+        talk.place_shared_info()?;
+        Ok(talk)
+    }
+
+    /// Puts the shared info page where talks expect it, wherever it is.
+    pub(crate) fn place_shared_info(&mut self) -> fmt::Result {
         let mut shared_info = AddToPhysmap {
             domid: DOMID_SELF,
             space: XENMAPSPACE_shared_info,
             gpfn: SHARED_INFO >> 12,
             ..AddToPhysmap::default()
         };
-        let command = XENMEM_add_to_physmap;
-        talk.ask(
-            "shared_info",
-            HYPERVISOR_memory_op,
-            command.into(),
-            &mut shared_info,
-        )?;
-        Ok(talk)
+        let command = XENMEM_add_to_physmap.into();
+        self.ask("shared_info", HYPERVISOR_memory_op, command, &mut shared_info)
+            .map(drop)
     }
 
     /// The address of a page for talks, by its number.

@@ -1,16 +1,14 @@
 //! `cargo xtask compare`: the same talks with Xen and with us, in the same emulator, line by line.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use crate::progress::Step;
 
 use super::dom0::Dom0;
-use super::record::{areas, kept};
-use super::talk::Talk;
-
-/// How many lines that differ are shown of each talk.
-const SHOWN: usize = 10;
+use super::record::areas;
+use super::talk::{Talk, Us, talker};
+use super::transcript::{Comparison, kept};
 
 /// What `compare` takes.
 #[derive(Debug, Args)]
@@ -34,7 +32,12 @@ impl Compare {
     pub fn run(self) -> Result<u8> {
         let mut all_agree = true;
         let anew = self.fresh || self.seed.is_some() || self.calls.is_some();
-        let dom0 = if anew { Some(Dom0::fetch()?) } else { None };
+        let xen = if anew {
+            Some((Dom0::fetch()?, talker()?))
+        } else {
+            None
+        };
+        let us = Us::build()?;
         for area in areas(&self.areas)? {
             let kept_talk = Talk::kept(area);
             let talk = Talk {
@@ -42,44 +45,17 @@ impl Compare {
                 seed: self.seed.unwrap_or(kept_talk.seed),
                 calls: self.calls.unwrap_or(kept_talk.calls),
             };
-            let theirs = match &dom0 {
-                Some(dom0) => talk.with_xen(dom0)?,
-                None => {
-                    let file = kept().join(format!("{}.txt", area.name()));
-                    std::fs::read_to_string(&file)
-                        .with_context(|| format!("cannot read {}", file.display()))?
-                }
+            let theirs = match &xen {
+                Some((dom0, talker)) => talk.with_xen(dom0, talker)?,
+                None => kept(area)?,
             };
             let step = Step::begin(&format!("talking about {} with us", area.name()));
-            let ours = talk.with_us()?;
+            let ours = talk.with_us(&us)?;
             drop(step);
-            all_agree &= agree(area.name(), &theirs, &ours);
+            let comparison = Comparison::of(area, &theirs, &ours);
+            println!("{comparison}");
+            all_agree &= comparison.agrees();
         }
         Ok(u8::from(!all_agree))
     }
-}
-
-/// Whether two transcripts are the same; prints where not.
-fn agree(name: &str, theirs: &str, ours: &str) -> bool {
-    let differ: Vec<_> = (1..)
-        .zip(theirs.lines().zip(ours.lines()))
-        .filter(|(_, (xen, we))| xen != we)
-        .collect();
-    for (line, (xen, we)) in differ.iter().take(SHOWN) {
-        println!("{name}:{line}\n  Xen: {xen}\n  we:  {we}");
-    }
-    let (long, short) = (theirs.lines().count(), ours.lines().count());
-    if long != short {
-        println!("{name}: Xen says {long} lines, we {short}");
-    }
-    let same = differ.is_empty() && long == short;
-    println!(
-        "{name}: {long} lines, {}",
-        if same {
-            "all as with Xen".to_owned()
-        } else {
-            format!("{} not as with Xen", differ.len())
-        }
-    );
-    same
 }

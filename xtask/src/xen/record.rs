@@ -6,10 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use xenvisor_conversation::Area;
 
-use crate::workspace;
-
 use super::dom0::Dom0;
-use super::talk::Talk;
+use super::talk::{Talk, talker};
+use super::transcript;
 
 /// What `record` takes.
 #[derive(Debug, Args)]
@@ -27,23 +26,18 @@ impl Recording {
         let areas = areas(&self.areas)?;
         let folder = match &self.into {
             Some(folder) => folder.clone(),
-            None => kept(),
+            None => transcript::folder(),
         };
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let dom0 = Dom0::fetch()?;
+        let (dom0, talker) = (Dom0::fetch()?, talker()?);
         for area in areas {
-            let transcript = Talk::kept(area).with_xen(&dom0)?;
-            let to = folder.join(format!("{}.txt", area.name()));
+            let transcript = Talk::kept(area).with_xen(&dom0, &talker)?;
+            let to = folder.join(transcript::file_name(area));
             std::fs::write(&to, &transcript).with_context(|| format!("cannot write {}", to.display()))?;
             println!("{}: {} lines", to.display(), transcript.lines().count());
         }
         Ok(0)
     }
-}
-
-/// The folder of the transcripts that are kept.
-pub(super) fn kept() -> PathBuf {
-    workspace::root().join("tests/transcripts")
 }
 
 /// The areas of these names; all of them if there are none.

@@ -1,12 +1,13 @@
 //! One talk with a hypervisor, by a guest: with Xen, or with us.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use xenvisor_conversation::Area;
 
-use crate::machine::{Boot, Qemu};
-use crate::{guests, image};
+use crate::guests;
+use crate::one_guest::OneGuest;
 
 use super::dom0::{Dom0, Guest};
 
@@ -14,11 +15,7 @@ use super::dom0::{Dom0, Guest};
 const LIMIT: Duration = Duration::from_secs(180);
 /// How much memory the talks reckon with.
 const MEMORY_MIB: u64 = 64;
-/// The guest that talks.
-const TALKER: &str = "conversation";
-/// The image it runs in here.
-const IMAGE: &str = "one_guest";
-/// What it puts in front of each line of its transcript.
+/// What the guest that talks puts in front of each line of its transcript.
 const MARK: &str = "| ";
 
 /// A talk to be had: the same with whomever.
@@ -32,6 +29,28 @@ pub struct Talk {
     pub calls: u32,
 }
 
+/// The guest that talks, built.
+pub(super) fn talker() -> Result<PathBuf> {
+    guests::build("conversation")
+}
+
+/// What a talk with us takes: the guest that talks, and the image it runs in.
+#[derive(Clone, Debug)]
+pub struct Us {
+    image: OneGuest,
+    talker: PathBuf,
+}
+
+impl Us {
+    /// Builds both.
+    pub fn build() -> Result<Us> {
+        Ok(Us {
+            image: OneGuest::build()?,
+            talker: talker()?,
+        })
+    }
+}
+
 impl Talk {
     /// The talk whose transcript is kept.
     pub const fn kept(area: Area) -> Talk {
@@ -43,9 +62,9 @@ impl Talk {
     }
 
     /// Has it with Xen, and answers with the transcript.
-    pub(super) fn with_xen(self, dom0: &Dom0) -> Result<String> {
+    pub(super) fn with_xen(self, dom0: &Dom0, talker: &Path) -> Result<String> {
         let guest = Guest {
-            file: &guests::build(TALKER)?,
+            file: talker,
             command_line: &self.command_line(),
             memory_mib: MEMORY_MIB,
         };
@@ -57,25 +76,9 @@ impl Talk {
     }
 
     /// Has it with us, on a machine of its own, and answers with the transcript.
-    pub fn with_us(self) -> Result<String> {
-        let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
-        let bundle = scratch.path().join("bundle");
-        let modules = image::bundle(&[("guest", &guests::build(TALKER)?)])?;
-        let bytes = u64::try_from(modules.len()).context("the guest is too large")?;
-        std::fs::write(&bundle, modules).context("cannot write the bundle")?;
-        let boot = Boot::Image {
-            image: image::build(IMAGE, None)?,
-            bundle: Some(bundle),
-        };
-        let line = format!(
-            "guest.guest.memory={MEMORY_MIB}M guest.guest.cmdline=\"{}\"",
-            self.command_line()
-        );
-        let mut running = Qemu::new(boot)
-            .memory_mib(Qemu::memory_for(MEMORY_MIB, bytes))
-            .command_line(&line)
-            .time_limit(LIMIT)
-            .start()?;
+    pub fn with_us(self, us: &Us) -> Result<String> {
+        let settings = format!("guest.guest.cmdline=\"{}\"", self.command_line());
+        let mut running = us.image.start(&us.talker, MEMORY_MIB, &settings, LIMIT)?;
         let ending = running.wait()?;
         if ending.exit_status() != 0 {
             bail!(

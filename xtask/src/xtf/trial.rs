@@ -1,21 +1,19 @@
 //! One test in one machine.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::found::Test;
 use super::known;
 use super::outcome::Outcome;
-use crate::image;
-use crate::machine::{Boot, Qemu};
+use crate::one_guest::OneGuest;
 
 /// What holds for every test of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'l> {
     /// The image the machine boots.
-    pub image: &'l Path,
+    pub image: &'l OneGuest,
     /// How long a test may take.
     pub time: Duration,
 }
@@ -47,25 +45,11 @@ impl Trial {
 
 /// Runs one.
 pub fn run(test: &Test, limits: &Limits<'_>) -> Result<Trial> {
-    let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
-    let bundle = scratch.path().join("bundle");
-    let modules = image::bundle(&[("guest", &test.file)])?;
-    let bytes = u64::try_from(modules.len()).unwrap_or(u64::MAX);
-    std::fs::write(&bundle, modules).context("cannot write the bundle")?;
-    let boot = Boot::Image {
-        image: limits.image.to_path_buf(),
-        bundle: Some(bundle),
-    };
-    let line = format!(
-        "guest.guest.memory={}M guest.guest.vcpus={}",
-        test.memory_mib, test.vcpus
-    );
+    let settings = format!("guest.guest.vcpus={}", test.vcpus);
     let began = Instant::now();
-    let mut running = Qemu::new(boot)
-        .memory_mib(Qemu::memory_for(test.memory_mib, bytes))
-        .command_line(&line)
-        .time_limit(limits.time)
-        .start()?;
+    let mut running = limits
+        .image
+        .start(&test.file, test.memory_mib, &settings, limits.time)?;
     let ending = running.wait()?;
     let took = began.elapsed();
     // Its Xen console, and what it wrote to the port of Xen's console, which the host logs.

@@ -1,0 +1,44 @@
+//! A machine with one guest: `tests/images/one_guest.rs` as its image, and any ELF file with a PVH entry as its guest.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::image;
+use crate::machine::{Boot, Qemu, Running};
+
+/// The image, built.
+#[derive(Clone, Debug)]
+pub struct OneGuest {
+    image: PathBuf,
+}
+
+impl OneGuest {
+    /// Builds the image.
+    pub fn build() -> Result<OneGuest> {
+        Ok(OneGuest {
+            image: image::build("one_guest", None)?,
+        })
+    }
+
+    /// Starts a machine with this guest. `settings` are words about it, as in `guest.guest.vcpus=2`.
+    pub fn start(&self, guest: &Path, memory_mib: u64, settings: &str, limit: Duration) -> Result<Running> {
+        let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
+        let bundle = scratch.path().join("bundle");
+        let modules = image::bundle(&[("guest", guest)])?;
+        let bytes = u64::try_from(modules.len()).context("the guest is too large")?;
+        std::fs::write(&bundle, modules).context("cannot write the bundle")?;
+        let boot = Boot::Image {
+            image: self.image.clone(),
+            bundle: Some(bundle),
+        };
+        let mut running = Qemu::new(boot)
+            .memory_mib(Qemu::memory_for(memory_mib, bytes))
+            .command_line(&format!("guest.guest.memory={memory_mib}M {settings}"))
+            .time_limit(limit)
+            .start()?;
+        running.keep(scratch);
+        Ok(running)
+    }
+}
