@@ -8,6 +8,7 @@ pub mod emulate;
 pub mod guest;
 pub mod second_stage;
 pub mod svm;
+pub mod vcpu;
 
 // The bare machine itself; what needs privileged instructions exists only there.
 pub mod apic;

@@ -5,10 +5,11 @@
 
 use core::fmt;
 
-use super::event::Event;
+use super::event;
 use super::intercepts::second;
 use super::segment::{BIG, LONG};
 use super::vmcb::Vmcb;
+use crate::vcpu::event::Event;
 
 /// What the processor offers that the rules depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,7 +161,7 @@ fn beyond(address_bits: u8) -> u64 {
 
 /// Exceptions are vectors 0 to 31 without the NMI's; other kinds must exist (APM vol. 2 §15.20).
 fn is_injectable(word: u64) -> bool {
-    match Event::decode(word) {
+    match event::decode(word) {
         Some(Event::Exception { vector, .. }) => vector < 32 && vector != 2,
         Some(_) => true,
         None => false,

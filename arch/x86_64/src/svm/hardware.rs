@@ -18,20 +18,22 @@ use xenvisor_core::p2m::SecondStage;
 use xenvisor_core::p2m::walker::P2m;
 
 use super::asid::{Asids, Tag};
+use super::block::{Assists, Block};
 use super::check::Limits;
-use super::cpu::SvmCpu;
-use super::engine::{Assists, Engine};
-use super::extended_state::COMPONENTS;
+use super::engine::SvmEngine;
 use super::instructions;
-use super::page::Page;
 use super::permission_map::{MSR_MAP_BYTES, PORT_MAP_BYTES, fill_msr_map, fill_port_map};
-use super::resident::{Abilities, Extended, Resident, Shared};
 use super::vmcb::{Clean, Vmcb};
 use super::world_switch;
 use crate::guest::cpuid::{Leaf, Offers};
 use crate::host::Host;
 use crate::host::machine::Virtualization;
 use crate::second_stage::npt::Npt;
+use crate::vcpu::cpu::Cpu;
+use crate::vcpu::engine::Services;
+use crate::vcpu::extended_state::COMPONENTS;
+use crate::vcpu::page::Page;
+use crate::vcpu::resident::{Abilities, Extended, Resident, Shared};
 
 const EFER: u32 = 0xc000_0080;
 const EFER_SVME: u64 = 1 << 12;
@@ -204,15 +206,15 @@ impl Virtualization for Arc<Svm> {
         control.msr_map = self.msr_map.raw();
         control.nested_paging = 1;
         control.nested_root = setup.root.address().map_or(0, MachineAddr::raw);
-        let engine = Hardware {
+        let hardware = Hardware {
             svm: Arc::clone(self),
             domain: setup.domain,
             block,
             extended: Extended::new(setup.frames)?,
             tag: None,
         };
-        Ok(Box::new(SvmCpu::of(
-            Box::new(engine),
+        Ok(Box::new(Cpu::of(
+            SvmEngine::new(hardware),
             setup.domain,
             setup.vcpu,
             &host_cpuid,
@@ -283,7 +285,7 @@ struct Hardware {
     tag: Option<Tag>,
 }
 
-impl Engine for Hardware {
+impl Block for Hardware {
     fn block(&self) -> &Vmcb {
         self.block.get()
     }
@@ -311,12 +313,26 @@ impl Engine for Hardware {
         drop(pcpu);
         // SAFETY: SVM was enabled on this processor before the first vcpu was made; the host runs its vcpu loops with
         // interrupts off. The guest's block is ours alone; its nested tables, port and MSR maps were put there by
-        // `new_vcpu`, its intercepts by `SvmCpu`, so that the guest reaches its own memory and nothing else. The host's
+        // `new_vcpu`, its intercepts by `SvmEngine`, so that the guest reaches its own memory and nothing else. The host's
         // block holds what VMSAVE stored in `enable`. `registers` is a reference.
         unsafe { world_switch::enter(registers, self.block.address().raw(), host) };
         self.block.get_mut().seen();
     }
 
+    fn flush(&mut self) {
+        self.tag = None;
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.svm.limits
+    }
+
+    fn assists(&self) -> Assists {
+        self.svm.assists
+    }
+}
+
+impl Services for Hardware {
     fn now(&self) -> Instant {
         self.svm.host.now()
     }
@@ -340,11 +356,7 @@ impl Engine for Hardware {
 
     fn machine_check(&self) {
         // SAFETY: the host's gates are loaded.
-        unsafe { instructions::machine_check() };
-    }
-
-    fn flush(&mut self) {
-        self.tag = None;
+        unsafe { crate::vcpu::instructions::machine_check() };
     }
 
     fn reset_extended_state(&mut self) {
@@ -373,14 +385,6 @@ impl Engine for Hardware {
 
     fn microcode(&self) -> u64 {
         self.svm.microcode
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.svm.limits
-    }
-
-    fn assists(&self) -> Assists {
-        self.svm.assists
     }
 
     fn log(&self, level: Level, line: fmt::Arguments<'_>) {

@@ -1,96 +1,7 @@
-//! Why a guest stopped, as a meaning: the exit code and its information words, taken apart
+//! Why a guest stopped: the exit code and its information words, taken apart
 //! (APM vol. 2 appendix C, §15.9–15.13, §15.25.6).
 
-/// An exit, decoded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
-    /// An interrupt of the machine waits: it is the host's.
-    Interrupt,
-    /// A non-maskable interrupt of the machine waits.
-    Nmi,
-    /// An INIT of the machine waits.
-    Init,
-    /// The guest can take an interrupt now.
-    InterruptWindow,
-    /// An intercepted exception of the guest.
-    Exception {
-        /// Its vector.
-        vector: u8,
-        /// Its error code, if it has one.
-        code: u32,
-    },
-    /// CPUID.
-    Cpuid,
-    /// HLT.
-    Halt,
-    /// VMMCALL.
-    Hypercall,
-    /// RDMSR.
-    ReadMsr,
-    /// WRMSR.
-    WriteMsr,
-    /// IN, OUT, INS, OUTS.
-    Port(PortAccess),
-    /// A write of CR4.
-    WriteCr4 {
-        /// The general register it comes from, if the processor says so.
-        from: Option<u8>,
-    },
-    /// XSETBV.
-    SetXcr,
-    /// INVD or WBINVD.
-    CacheFlush,
-    /// IRET.
-    Iret,
-    /// RDPMC: #GP.
-    ReadCounter,
-    /// An instruction that the guest's CPUID does not offer: #UD.
-    NotOffered,
-    /// An x87 error that a board's interrupt controller would have been told of.
-    X87Freeze,
-    /// The nested tables refused an access.
-    NestedFault(NestedFault),
-    /// A triple fault.
-    Shutdown,
-    /// The processor refused to run the control block.
-    Invalid,
-    /// Anything else.
-    Other,
-}
-
-/// A port instruction (APM vol. 2 §15.10.2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PortAccess {
-    /// The port.
-    pub port: u16,
-    /// 1, 2 or 4 bytes.
-    pub bytes: u8,
-    /// IN or INS.
-    pub is_read: bool,
-    /// INS or OUTS.
-    pub is_string: bool,
-    /// With a repeat prefix.
-    pub is_repeated: bool,
-    /// Where the guest goes on behind the instruction.
-    pub next_rip: u64,
-}
-
-/// What the nested tables refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NestedFault {
-    /// The guest-physical address.
-    pub at: u64,
-    /// It was a write.
-    pub is_write: bool,
-    /// It was an instruction fetch.
-    pub is_fetch: bool,
-    /// There was an entry; its rights forbade the access.
-    pub was_present: bool,
-    /// The guest's own page tables were read, not what they lead to.
-    pub in_page_walk: bool,
-    /// An entry had a reserved bit set: the tables are broken.
-    pub was_reserved: bool,
-}
+use crate::vcpu::reason::{NestedFault, PortAccess, Reason};
 
 /// The processor's code for a control block it will not run. Older ones keep 32 bits of it.
 pub const INVALID: u64 = u64::MAX;
@@ -99,74 +10,68 @@ pub const NESTED_FAULT: u64 = 0x400;
 /// A triple fault.
 pub const SHUTDOWN: u64 = 0x7f;
 
-impl Reason {
-    /// What these three words of the control block mean.
-    #[must_use]
-    pub fn decode(code: u64, info_1: u64, info_2: u64) -> Self {
-        match code {
-            0x14 => Self::WriteCr4 {
-                // With decode assists bit 63 says that the register's number is in bits 3:0.
-                from: (info_1 >> 63 != 0).then(|| low_byte(info_1) & 0xf),
-            },
-            0x40..=0x5f => Self::Exception {
-                vector: low_byte(code) & 0x1f,
-                code: low_half(info_1),
-            },
-            0x60 => Self::Interrupt,
-            0x61 => Self::Nmi,
-            0x63 => Self::Init,
-            0x64 => Self::InterruptWindow,
-            0x6f => Self::ReadCounter,
-            0x72 => Self::Cpuid,
-            0x74 => Self::Iret,
-            0x76 | 0x89 => Self::CacheFlush,
-            0x78 => Self::Halt,
-            0x7b => PortAccess::decode(info_1, info_2).map_or(Self::Other, Self::Port),
-            0x7c if info_1 == 0 => Self::ReadMsr,
-            0x7c if info_1 == 1 => Self::WriteMsr,
-            0x7e => Self::X87Freeze,
-            SHUTDOWN => Self::Shutdown,
-            0x81 => Self::Hypercall,
-            // INVLPGA; VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT; MONITOR, MWAIT; RDPRU; INVLPGB, MCOMMIT, TLBSYNC.
-            0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa1 | 0xa3 | 0xa4 => Self::NotOffered,
-            0x8d => Self::SetXcr,
-            NESTED_FAULT => Self::NestedFault(NestedFault::decode(info_1, info_2)),
-            INVALID | 0xffff_ffff => Self::Invalid,
-            _ => Self::Other,
-        }
+/// What these three words of the control block mean.
+#[must_use]
+pub fn decode(code: u64, info_1: u64, info_2: u64) -> Reason {
+    match code {
+        0x14 => Reason::WriteCr4 {
+            // With decode assists bit 63 says that the register's number is in bits 3:0.
+            from: (info_1 >> 63 != 0).then(|| low_byte(info_1) & 0xf),
+        },
+        0x40..=0x5f => Reason::Exception {
+            vector: low_byte(code) & 0x1f,
+            code: low_half(info_1),
+        },
+        0x60 => Reason::Interrupt,
+        0x61 => Reason::Nmi,
+        0x63 => Reason::Init,
+        0x64 => Reason::InterruptWindow,
+        0x6f => Reason::ReadCounter,
+        0x72 => Reason::Cpuid,
+        0x74 => Reason::Iret,
+        0x76 | 0x89 => Reason::CacheFlush,
+        0x78 => Reason::Halt,
+        0x7b => port_access(info_1, info_2).map_or(Reason::Other, Reason::Port),
+        0x7c if info_1 == 0 => Reason::ReadMsr,
+        0x7c if info_1 == 1 => Reason::WriteMsr,
+        0x7e => Reason::X87Freeze,
+        SHUTDOWN => Reason::Shutdown,
+        0x81 => Reason::Hypercall,
+        // INVLPGA; VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT; MONITOR, MWAIT; RDPRU; INVLPGB, MCOMMIT, TLBSYNC.
+        0x7a | 0x80 | 0x82..=0x86 | 0x8a..=0x8c | 0x8e | 0xa0 | 0xa1 | 0xa3 | 0xa4 => Reason::NotOffered,
+        0x8d => Reason::SetXcr,
+        NESTED_FAULT => Reason::NestedFault(nested_fault(info_1, info_2)),
+        INVALID | 0xffff_ffff => Reason::Invalid,
+        _ => Reason::Other,
     }
 }
 
-impl PortAccess {
-    fn decode(info_1: u64, info_2: u64) -> Option<Self> {
-        let bytes = match (info_1 >> 4) & 7 {
-            1 => 1,
-            2 => 2,
-            4 => 4,
-            _ => return None,
-        };
-        let [_, _, low, high, ..] = info_1.to_le_bytes();
-        Some(Self {
-            port: u16::from_le_bytes([low, high]),
-            bytes,
-            is_read: info_1 & 1 != 0,
-            is_string: info_1 & 1 << 2 != 0,
-            is_repeated: info_1 & 1 << 3 != 0,
-            next_rip: info_2,
-        })
-    }
+fn port_access(info_1: u64, info_2: u64) -> Option<PortAccess> {
+    let bytes = match (info_1 >> 4) & 7 {
+        1 => 1,
+        2 => 2,
+        4 => 4,
+        _ => return None,
+    };
+    let [_, _, low, high, ..] = info_1.to_le_bytes();
+    Some(PortAccess {
+        port: u16::from_le_bytes([low, high]),
+        bytes,
+        is_read: info_1 & 1 != 0,
+        is_string: info_1 & 1 << 2 != 0,
+        is_repeated: info_1 & 1 << 3 != 0,
+        next_rip: info_2,
+    })
 }
 
-impl NestedFault {
-    const fn decode(info_1: u64, info_2: u64) -> Self {
-        Self {
-            at: info_2,
-            is_write: info_1 & 1 << 1 != 0,
-            is_fetch: info_1 & 1 << 4 != 0,
-            was_present: info_1 & 1 != 0,
-            in_page_walk: info_1 & 1 << 33 != 0,
-            was_reserved: info_1 & 1 << 3 != 0,
-        }
+const fn nested_fault(info_1: u64, info_2: u64) -> NestedFault {
+    NestedFault {
+        at: info_2,
+        is_write: info_1 & 1 << 1 != 0,
+        is_fetch: info_1 & 1 << 4 != 0,
+        was_present: info_1 & 1 != 0,
+        in_page_walk: info_1 & 1 << 33 != 0,
+        was_reserved: info_1 & 1 << 3 != 0,
     }
 }
 
@@ -187,7 +92,7 @@ mod tests {
     #[test]
     fn a_byte_written_to_a_port_is_read_off_the_information_words() {
         // OUT 0xe9, AL: size 8, port in the upper half.
-        let Reason::Port(access) = Reason::decode(0x7b, 0x00e9_0010, 0x1002) else {
+        let Reason::Port(access) = decode(0x7b, 0x00e9_0010, 0x1002) else {
             panic!("not a port access");
         };
         assert_eq!(
@@ -205,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_repeated_string_input_of_words_is_recognised() {
-        let Reason::Port(access) = Reason::decode(0x7b, 0x01f0_002d, 7) else {
+        let Reason::Port(access) = decode(0x7b, 0x01f0_002d, 7) else {
             panic!("not a port access");
         };
         assert!(access.is_read && access.is_string && access.is_repeated);
@@ -214,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_port_access_of_no_size_is_nothing_we_serve() {
-        assert_eq!(Reason::decode(0x7b, 0x00e9_0000, 0), Reason::Other);
-        assert_eq!(Reason::decode(0x7b, 0x00e9_0070, 0), Reason::Other);
+        assert_eq!(decode(0x7b, 0x00e9_0000, 0), Reason::Other);
+        assert_eq!(decode(0x7b, 0x00e9_0070, 0), Reason::Other);
     }
 
     #[test]
     fn a_nested_fault_says_what_was_tried_where() {
-        let fault = |info| match Reason::decode(0x400, info, 0xfee0_0080) {
+        let fault = |info| match decode(0x400, info, 0xfee0_0080) {
             Reason::NestedFault(fault) => fault,
             other => panic!("{other:?}"),
         };
@@ -234,24 +139,21 @@ mod tests {
 
     #[test]
     fn a_refused_block_is_recognised_in_32_and_in_64_bits() {
-        assert_eq!(Reason::decode(u64::MAX, 0, 0), Reason::Invalid);
-        assert_eq!(Reason::decode(0xffff_ffff, 0, 0), Reason::Invalid);
+        assert_eq!(decode(u64::MAX, 0, 0), Reason::Invalid);
+        assert_eq!(decode(0xffff_ffff, 0, 0), Reason::Invalid);
     }
 
     #[test]
     fn the_register_of_a_cr4_write_is_told_only_with_decode_assists() {
-        assert_eq!(Reason::decode(0x14, 3, 0), Reason::WriteCr4 { from: None });
-        assert_eq!(
-            Reason::decode(0x14, 1 << 63 | 3, 0),
-            Reason::WriteCr4 { from: Some(3) }
-        );
+        assert_eq!(decode(0x14, 3, 0), Reason::WriteCr4 { from: None });
+        assert_eq!(decode(0x14, 1 << 63 | 3, 0), Reason::WriteCr4 { from: Some(3) });
     }
 
     #[test]
     fn every_instruction_of_the_virtualisation_itself_is_not_offered() {
         for code in [0x7a, 0x80, 0x82, 0x83, 0x84, 0x85, 0x86] {
-            assert_eq!(Reason::decode(code, 0, 0), Reason::NotOffered, "{code:#x}");
+            assert_eq!(decode(code, 0, 0), Reason::NotOffered, "{code:#x}");
         }
-        assert_eq!(Reason::decode(0x81, 0, 0), Reason::Hypercall);
+        assert_eq!(decode(0x81, 0, 0), Reason::Hypercall);
     }
 }

@@ -1,6 +1,7 @@
 //! Each rule broken alone, on a block that is otherwise right.
 
 use super::*;
+use crate::svm::event::encode;
 use crate::svm::intercepts;
 use zerocopy::FromZeros;
 
@@ -64,16 +65,14 @@ fn each_rule_that_is_broken_is_named() {
 
 #[test]
 fn an_event_that_does_not_exist_is_named() {
-    let nmi_as_exception = Event::Exception {
+    let nmi_as_exception = encode(Event::Exception {
         vector: 2,
         code: None,
-    }
-    .encode();
-    let beyond = Event::Exception {
+    });
+    let beyond = encode(Event::Exception {
         vector: 32,
         code: None,
-    }
-    .encode();
+    });
     let no_kind = 1 << 31 | 7 << 8;
     for word in [nmi_as_exception, beyond, no_kind] {
         assert_eq!(
@@ -81,7 +80,7 @@ fn an_event_that_does_not_exist_is_named() {
             [Wrong::Injection(word)]
         );
     }
-    assert_eq!(wrong(|b| b.control.event_injection = Event::Nmi.encode()), []);
+    assert_eq!(wrong(|b| b.control.event_injection = encode(Event::Nmi)), []);
 }
 
 #[test]

@@ -3,11 +3,10 @@
 use xenvisor_core::machine::{self, BadAddress, GuestRam};
 use xenvisor_core::number::{GuestAddr, LinearAddr};
 
-use super::{EFER_LMA, SvmCpu};
+use super::Cpu;
 use crate::emulate::{CodeSize, LONGEST};
 use crate::guest::page_walk::{self, Access, Cr0, Cr4, Efer, Kind, Paging, Privilege, WalkError};
-use crate::svm::reason::NESTED_FAULT;
-use crate::svm::segment::{BIG, LONG};
+use crate::vcpu::engine::{Engine, Register, SegmentRegister};
 
 const RFLAGS_AC: u64 = 1 << 18;
 
@@ -23,17 +22,16 @@ impl Code {
     }
 }
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// How the guest's tables are walked now.
     pub(super) fn paging(&self) -> Paging {
-        let save = &self.engine.block().save;
+        let engine = &self.engine;
         Paging {
-            cr0: Cr0::from_bits_retain(save.cr0),
-            cr3: save.cr3,
-            cr4: Cr4::from_bits_retain(save.cr4),
-            efer: Efer::from_bits_retain(save.efer),
-            // Under nested paging the processor too reads them from memory.
-            pointers: None,
+            cr0: Cr0::from_bits_retain(engine.get(Register::Cr0)),
+            cr3: engine.get(Register::Cr3),
+            cr4: Cr4::from_bits_retain(engine.get(Register::Cr4)),
+            efer: Efer::from_bits_retain(engine.get(Register::Efer)),
+            pointers: engine.page_directory_pointers(),
             // Never offered to guests, so CR4.PKE is never set.
             protection_keys: 0,
             address_bits: self.policy.address_bits(),
@@ -43,7 +41,7 @@ impl SvmCpu {
 
     /// The privilege that the guest's code has now.
     pub(super) fn privilege(&self) -> Privilege {
-        if self.engine.block().save.cpl == 3 {
+        if self.engine.privilege_level() == 3 {
             Privilege::User
         } else {
             Privilege::Supervisor {
@@ -73,25 +71,13 @@ impl SvmCpu {
             .map_err(|_| BadAddress(at))
     }
 
-    /// How the bytes at the instruction pointer are to be read.
-    pub(super) fn code_size(&self) -> CodeSize {
-        let save = &self.engine.block().save;
-        if save.efer & EFER_LMA != 0 && save.cs.attributes & LONG != 0 {
-            CodeSize::Bits64
-        } else if save.cs.attributes & BIG != 0 {
-            CodeSize::Bits32
-        } else {
-            CodeSize::Bits16
-        }
-    }
-
     /// Where the instruction pointer is, linear.
     fn code_address(&self) -> u64 {
-        let at = self.engine.block().save.cs.base.wrapping_add(self.registers.rip);
-        match self.code_size() {
+        let code = self.engine.segment(SegmentRegister::Cs);
+        match CodeSize::of(&code, self.is_long()) {
             // The base of CS does not count there, and is kept at 0 by the processor.
             CodeSize::Bits64 => self.registers.rip,
-            _ => at & 0xffff_ffff,
+            _ => code.base.wrapping_add(self.registers.rip) & 0xffff_ffff,
         }
     }
 
@@ -104,12 +90,10 @@ impl SvmCpu {
             bytes: [0; LONGEST],
             count: 0,
         };
-        // Processors with decode assists have fetched them already, for this kind of exit.
-        let control = &self.engine.block().control;
-        let given = usize::from(control.fetched).min(LONGEST);
-        if self.engine.assists().decode && control.exit_code == NESTED_FAULT && given > 0 {
-            code.bytes = control.instruction;
-            code.count = given;
+        // Some processors have fetched them already, for this kind of exit.
+        if let Some((bytes, count)) = self.engine.fetched() {
+            code.bytes = *bytes;
+            code.count = count;
             return Ok(code);
         }
         let start = self.code_address();

@@ -1,11 +1,12 @@
-//! One virtual processor on SVM: what it is between two runs, and the loop from entry to exit.
+//! One virtual processor: what it is between two runs, and the loop from entry to exit.
 //!
-//! All decisions, no hardware: an [`Engine`] runs the control block. Invariants: `registers` are the guest's between
-//! exits, the control block's copies of four of them are written at each entry and read at each exit; an exit that asks
-//! for completion is remembered in `unfinished` and completed at most once; what an exit cut short is delivered again.
+//! All decisions, no hardware: an [`Engine`] keeps the rest of the guest's state and enters it. Invariants: `registers`
+//! are the guest's between exits; an exit that asks for completion is remembered in `unfinished` and completed at most
+//! once; what an exit cut short is delivered again.
 //! It must never panic, whatever the guest or the exit says: the worst is [`Exit::Unknown`].
 
 mod contract;
+mod control_registers;
 mod device;
 mod exits;
 mod instruction;
@@ -13,23 +14,19 @@ mod memory;
 mod msrs;
 mod ports;
 mod start;
-#[cfg(test)]
-mod tests;
 
 use alloc::boxed::Box;
+use core::fmt;
 
 use xenvisor_core::clock::Instant;
 use xenvisor_core::machine::{Exit, GuestRam, Level, Registers, Width};
 use xenvisor_core::number::{DomainId, VcpuId, Vector};
 
-use super::check::{Explanation, Limits};
-use super::engine::Engine;
-use super::event::{Event, Openness, Plan, Source, Waiting, Window};
-use super::intercepts::{self, first};
+use super::engine::{Engine, Register, SegmentRegister, Services};
+use super::event::{Event, Openness, Plan, Source, Waiting};
 use super::reason::{PortAccess, Reason};
-use super::segment::LONG;
-use super::vmcb::{Clean, Vmcb};
 use crate::devices::local_apic::LocalApic;
+use crate::emulate::CodeSize;
 use crate::emulate::port_string::PortElement;
 use crate::guest::cpuid::{Clock, CpuidPolicy, Leaf, Live, Offers};
 use crate::guest::exception::Exception;
@@ -46,16 +43,10 @@ const RFLAGS_DEFINED: u64 = 0x003f_7fd7;
 const RFLAGS_FIXED: u64 = 1 << 1;
 /// DR6: single step.
 const DR6_BS: u64 = 1 << 14;
-/// Virtual interrupt fields of the control block (APM vol. 2 §15.21).
-const V_TPR: u64 = 0xff;
-const V_IRQ: u64 = 1 << 8;
-const V_PRIORITY_SHIFT: u32 = 16;
-const V_IGNORE_TPR: u64 = 1 << 20;
-const V_MASKING: u64 = 1 << 24;
 
 /// One virtual processor.
-pub struct SvmCpu {
-    engine: Box<dyn Engine>,
+pub struct Cpu<E> {
+    engine: E,
     domain: DomainId,
     vcpu: VcpuId,
     registers: Registers,
@@ -66,8 +57,6 @@ pub struct SvmCpu {
     /// An interrupt whose delivery an exit cut short.
     interrupted: Option<Event>,
     nmi: bool,
-    /// A non-maskable interrupt is being handled, until IRET.
-    nmi_blocked: bool,
     upcall: Option<Vector>,
     unfinished: Unfinished,
     /// After INIT: only a start-up interrupt has any effect.
@@ -105,16 +94,16 @@ enum Served {
     Exit(Exit),
 }
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// A vcpu that has not started. `cpuid` is the host's CPUID.
     pub fn of(
-        mut engine: Box<dyn Engine>,
+        mut engine: E,
         domain: DomainId,
         vcpu: VcpuId,
         cpuid: &dyn Fn(u32, u32) -> Leaf,
         offers: &Offers,
     ) -> Self {
-        let scale = engine.time_scale();
+        let scale = engine.services().time_scale();
         let khz = khz(&scale);
         let policy = Box::new(CpuidPolicy::new(
             cpuid,
@@ -129,7 +118,7 @@ impl SvmCpu {
                 rdtscp: offers.tsc_aux,
             },
         ));
-        intercepts::install(engine.block_mut());
+        engine.confine(policy.cr4_allowed());
         let apic = LocalApic::new(vcpu, policy.address_bits());
         let mut cpu = Self {
             engine,
@@ -142,7 +131,6 @@ impl SvmCpu {
             exception: None,
             interrupted: None,
             nmi: false,
-            nmi_blocked: false,
             upcall: None,
             unfinished: Unfinished::Nothing,
             waits_for_startup: true,
@@ -159,7 +147,7 @@ impl SvmCpu {
         self.unfinished = Unfinished::Nothing;
         let mut is_first = true;
         loop {
-            let now = self.engine.now();
+            let now = self.engine.services().now();
             self.apic.tick(now);
             let plan = Plan::make(&self.waiting(), self.openness());
             // The upcall line was true when the run began. Behind an exit its cause may be gone: let it be looked at.
@@ -169,7 +157,7 @@ impl SvmCpu {
             }
             self.carry_out(&plan);
             let deadline = self.apic.next_deadline().map_or(until, |due| due.min(until));
-            self.engine.wake_at(deadline);
+            self.engine.services().wake_at(deadline);
             let reason = self.enter();
             is_first = false;
             match self.serve(reason, guest) {
@@ -181,31 +169,16 @@ impl SvmCpu {
 
     /// One entry and exit.
     fn enter(&mut self) -> Reason {
-        let registers = self.registers;
-        let block = self.engine.block_mut();
-        block.save.rax = registers.rax;
-        block.save.rsp = registers.rsp;
-        block.save.rip = registers.rip;
-        block.save.rflags = registers.rflags;
-
-        self.engine.enter(&mut self.registers);
-
-        let block = self.engine.block();
-        self.registers.rax = block.save.rax;
-        self.registers.rsp = block.save.rsp;
-        self.registers.rip = block.save.rip;
-        self.registers.rflags = block.save.rflags & RFLAGS_DEFINED | RFLAGS_FIXED;
-        let control = &block.control;
-        let reason = Reason::decode(control.exit_code, control.exit_info_1, control.exit_info_2);
-        let priority = control.virtual_interrupt & V_TPR & 0xf;
+        let reason = self.engine.enter(&mut self.registers);
+        self.registers.rflags = self.registers.rflags & RFLAGS_DEFINED | RFLAGS_FIXED;
         if reason != Reason::Invalid {
-            let cut_short = Event::decode(control.exit_interrupt_info);
             // The processor keeps the class alone: what is below it in the APIC's register stays until CR8 is written.
+            let priority = u64::from(self.engine.task_priority());
             if priority != self.apic.cr8() {
                 // Four bits are always a task priority.
                 let _ = self.apic.set_cr8(priority);
             }
-            if let Some(event) = cut_short.and_then(Event::to_deliver_again) {
+            if let Some(event) = self.engine.cut_short().and_then(Event::to_deliver_again) {
                 self.deliver_again(event);
             }
         }
@@ -218,7 +191,7 @@ impl SvmCpu {
             Event::Interrupt(_) => self.interrupted = Some(event),
             Event::Nmi => {
                 self.nmi = true;
-                self.nmi_blocked = false;
+                self.engine.set_nmi_blocked(false);
             }
             Event::Exception { .. } | Event::Software(_) => self.exception = Some(event),
         }
@@ -240,121 +213,109 @@ impl SvmCpu {
     fn openness(&self) -> Openness {
         Openness {
             interrupts_enabled: self.registers.rflags & RFLAGS_IF != 0,
-            in_shadow: self.engine.block().control.interrupt_shadow & 1 != 0,
-            nmi_blocked: self.nmi_blocked,
+            in_shadow: self.engine.in_shadow(),
+            nmi_blocked: self.engine.nmi_blocked(),
         }
     }
 
-    /// Puts a plan into the control block and tells the sources.
+    /// Carries a plan out, and tells the sources.
     fn carry_out(&mut self, plan: &Plan) {
         match plan.inject.map(|(_, source)| source) {
             Some(Source::Exception) => self.exception = None,
             Some(Source::Interrupted) => self.interrupted = None,
-            Some(Source::Nmi) => {
-                self.nmi = false;
-                self.nmi_blocked = true;
-            }
+            Some(Source::Nmi) => self.nmi = false,
             Some(Source::Upcall) => self.upcall = None,
             Some(Source::Apic(vector)) => {
                 self.apic.acknowledge(vector);
             }
             None => {}
         }
-        let wanted = self.virtual_interrupt(plan.window);
-        let nmi_blocked = self.nmi_blocked;
-        let block = self.engine.block_mut();
-        block.control.event_injection = plan.inject.map_or(0, |(event, _)| event.encode());
-        intercepts::set_first(block, first::INTERRUPT_WINDOW, plan.window.is_some());
-        intercepts::set_first(block, first::IRET, nmi_blocked);
-        if block.control.virtual_interrupt != wanted {
-            block.change(Clean::VIRTUAL_INTERRUPT).control.virtual_interrupt = wanted;
-        }
-    }
-
-    /// The virtual interrupt fields for a window: a virtual interrupt that is intercepted when it would be taken.
-    fn virtual_interrupt(&self, window: Option<Window>) -> u64 {
-        let window = match window {
-            None => 0,
-            Some(Window::Open) => V_IRQ | V_IGNORE_TPR,
-            Some(Window::AbovePriority(class)) => V_IRQ | u64::from(class) << V_PRIORITY_SHIFT,
-        };
-        V_MASKING | self.apic.cr8() | window
+        let [task_priority, ..] = self.apic.cr8().to_le_bytes();
+        self.engine.arrange(plan, task_priority);
     }
 
     /// Gives the guest an exception at the next entry, in place of finishing its instruction.
     fn raise_exception(&mut self, exception: Exception) {
         if let Some(address) = exception.cr2() {
-            self.engine.block_mut().change(Clean::CR2).save.cr2 = address;
+            self.engine.set(Register::Cr2, address);
         }
         self.queue(exception.into());
     }
 
     /// Puts an exception first in line. Real mode knows no error codes (APM vol. 2 §8.2).
     fn queue(&mut self, event: Event) {
-        let is_real = self.engine.block().save.cr0 & CR0_PE == 0;
+        let is_real = self.engine.get(Register::Cr0) & CR0_PE == 0;
         self.exception = Some(match event {
             Event::Exception { vector, .. } if is_real => Event::Exception { vector, code: None },
             other => other,
         });
     }
 
+    /// Whether long mode is active.
+    fn is_long(&self) -> bool {
+        self.engine.get(Register::Efer) & EFER_LMA != 0
+    }
+
+    /// How the bytes at the instruction pointer are to be read.
+    fn code_size(&self) -> CodeSize {
+        CodeSize::of(&self.engine.segment(SegmentRegister::Cs), self.is_long())
+    }
+
     /// The width of the code that runs.
     fn code_width(&self) -> Width {
-        let save = &self.engine.block().save;
-        if save.efer & EFER_LMA != 0 && save.cs.attributes & LONG != 0 {
-            Width::Bits64
-        } else {
-            Width::Bits32
+        match self.code_size() {
+            CodeSize::Bits64 => Width::Bits64,
+            CodeSize::Bits32 | CodeSize::Bits16 => Width::Bits32,
         }
     }
 
     /// Whether code at privilege level 0 runs.
     fn is_privileged(&self) -> bool {
-        self.engine.block().save.cpl == 0 && self.registers.rflags & RFLAGS_VM == 0
+        self.engine.privilege_level() == 0 && self.registers.rflags & RFLAGS_VM == 0
     }
 
     /// The state that shows in CPUID.
     fn live(&self) -> Live {
-        let save = &self.engine.block().save;
         Live {
             domain: self.domain,
             vcpu: self.vcpu,
-            cr4: save.cr4,
-            xcr0: self.engine.xcr0(),
-            long_mode: save.efer & EFER_LMA != 0,
+            cr4: self.engine.get(Register::Cr4),
+            xcr0: self.engine.services().xcr0(),
+            long_mode: self.is_long(),
             apic: self.apic.is_hardware_enabled(),
         }
     }
 
     /// The guest ends here: says so in the log, with the exit's words.
     fn unknown(&self) -> Exit {
-        let control = &self.engine.block().control;
+        let words = self.engine.words();
         Exit::Unknown {
-            code: control.exit_code,
-            information: control.exit_info_1,
+            code: words.code,
+            information: words.information,
             instruction: self.registers.rip,
         }
     }
 
-    /// The processor refused the control block: says what is wrong with it.
+    /// The processor refused to enter: says what is wrong.
     fn refused(&self) -> Exit {
-        let block: &Vmcb = self.engine.block();
-        let limits = Limits {
-            cr4: self.policy.cr4_allowed(),
-            ..*self.engine.limits()
-        };
-        self.engine.log(
+        let vcpu = self.vcpu.raw();
+        self.engine.services().log(
             Level::Error,
             format_args!(
-                "vcpu {}: the processor refuses the control block: {}",
-                self.vcpu.raw(),
-                Explanation {
-                    vmcb: block,
-                    limits: &limits
-                }
+                "vcpu {vcpu}: the processor refuses to run the guest: {}",
+                Explanation(&self.engine)
             ),
         );
         self.unknown()
+    }
+}
+
+/// What is wrong with an engine's control structure, for a log line.
+struct Explanation<'a, E>(&'a E);
+
+impl<E: Engine> fmt::Display for Explanation<'_, E> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.explain(out)
     }
 }
 

@@ -3,15 +3,15 @@
 
 use xenvisor_core::machine::{Exit, GuestRam, Ipi, IpiKind, IpiTarget, Level};
 
-use super::{CR0_PE, EFER_LMA, RFLAGS_VM, Served, SvmCpu};
+use super::{CR0_PE, Cpu, RFLAGS_VM, Served};
 use crate::devices::local_apic::{Effect, Trigger, Window};
 use crate::emulate::bus::{Bus, GuestBus};
 use crate::emulate::execute;
-use crate::emulate::{Processor, Step, Stop};
+use crate::emulate::{CodeSize, Processor, Step, Stop};
 use crate::guest::exception::Exception;
 use crate::guest::page_walk::WalkError;
 use crate::guest::segments::{Mode, Segments};
-use crate::svm::segment::{LONG, to_contract};
+use crate::vcpu::engine::{Engine, Register, SegmentRegister, Services};
 
 /// Rounds of a repeated instruction before the guest may be interrupted.
 const ROUNDS: u32 = 256;
@@ -19,7 +19,7 @@ const ROUNDS: u32 = 256;
 /// What an emulated instruction comes to.
 type Emulated = Result<(Step, Effect), Stop>;
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// Does the instruction that the nested tables stopped. The local APIC answers where its page is, and nothing does
     /// elsewhere. What is for the hypervisor comes back.
     ///
@@ -52,7 +52,7 @@ impl SvmCpu {
         let paging = self.paging();
         let mode = self.segment_mode();
         let code = self.code_size();
-        let now = self.engine.now();
+        let now = self.engine.services().now();
         let privilege = segments.privilege(self.registers.rflags);
         let mut window = Window::new(&mut self.apic, now);
         let mut bus = GuestBus {
@@ -86,7 +86,7 @@ impl SvmCpu {
             Err(Stop::Exception(exception)) => self.refuse(exception),
             Err(Stop::Again) => Served::Again,
             Err(Stop::TableOutsideMemory(at)) => {
-                self.engine.log(
+                self.engine.services().log(
                     Level::Error,
                     format_args!("vcpu {}: page tables at {at}, no memory", self.vcpu.raw()),
                 );
@@ -94,13 +94,13 @@ impl SvmCpu {
             }
             Err(Stop::Unemulated { bytes, length }) => {
                 let bytes = bytes.get(..usize::from(length)).unwrap_or(&bytes);
-                self.engine.log(
+                self.engine.services().log(
                     Level::Error,
                     format_args!(
                         "vcpu {}: no way to do {bytes:02x?} in software, at {:#x} for {:#x}",
                         self.vcpu.raw(),
                         self.registers.rip,
-                        self.engine.block().control.exit_info_2
+                        self.engine.words().address
                     ),
                 );
                 Served::Exit(self.unknown())
@@ -147,25 +147,24 @@ impl SvmCpu {
     }
 
     fn segments(&self) -> Segments {
-        let save = &self.engine.block().save;
-        let mut ss = to_contract(&save.ss);
-        // The privilege level is the control block's; SS may be null in 64-bit mode and say nothing.
-        ss.attributes = ss.attributes & !(3 << 5) | u32::from(save.cpl & 3) << 5;
+        let engine = &self.engine;
+        let mut ss = engine.segment(SegmentRegister::Ss);
+        // SS may be null in 64-bit mode and say nothing of the privilege level.
+        ss.attributes = ss.attributes & !(3 << 5) | u32::from(engine.privilege_level() & 3) << 5;
         Segments {
-            es: to_contract(&save.es),
-            cs: to_contract(&save.cs),
+            es: engine.segment(SegmentRegister::Es),
+            cs: engine.segment(SegmentRegister::Cs),
             ss,
-            ds: to_contract(&save.ds),
-            fs: to_contract(&save.fs),
-            gs: to_contract(&save.gs),
+            ds: engine.segment(SegmentRegister::Ds),
+            fs: engine.segment(SegmentRegister::Fs),
+            gs: engine.segment(SegmentRegister::Gs),
         }
     }
 
     fn segment_mode(&self) -> Mode {
-        let save = &self.engine.block().save;
-        if save.efer & EFER_LMA != 0 && save.cs.attributes & LONG != 0 {
+        if self.code_size() == CodeSize::Bits64 {
             Mode::Flat
-        } else if save.cr0 & CR0_PE == 0 || self.registers.rflags & RFLAGS_VM != 0 {
+        } else if self.engine.get(Register::Cr0) & CR0_PE == 0 || self.registers.rflags & RFLAGS_VM != 0 {
             Mode::Real
         } else {
             Mode::Protected

@@ -3,42 +3,41 @@
 use xenvisor_core::machine::Registers;
 use xenvisor_core::vcpu::start::{Segment, StartState};
 
-use super::{RFLAGS_FIXED, SvmCpu, Unfinished};
+use super::{Cpu, RFLAGS_FIXED, Unfinished};
 use crate::guest::msr::Msrs;
-use crate::svm::extended_state::{INITIAL_DR6, INITIAL_DR7};
-use crate::svm::segment::from_contract;
-use crate::svm::vmcb::{Clean, SegmentState};
+use crate::vcpu::engine::{Engine, Register, SegmentRegister, Services, Table};
+use crate::vcpu::extended_state::{INITIAL_DR6, INITIAL_DR7};
 
-const EFER_SVME: u64 = 1 << 12;
 /// PAT after power-on: WB WT UC- UC, twice.
 const INITIAL_PAT: u64 = 0x0007_0406_0007_0406;
 /// CR0 of a processor in real mode, caches on: ET alone.
 const REAL_MODE_CR0: u64 = 0x10;
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// Everything as after power-on, but for the local APIC's identity. Nothing is pending.
     pub(super) fn reset(&mut self) {
-        self.engine.reset_extended_state();
+        self.engine.services_mut().reset_extended_state();
         self.engine.flush();
         self.apic.init();
         self.msrs = Msrs::new();
         self.drop_events();
-        let block = self.engine.block_mut();
-        block.forget();
-        let save = &mut block.save;
-        save.dr6 = INITIAL_DR6;
-        save.dr7 = INITIAL_DR7;
-        save.pat = INITIAL_PAT;
-        save.cr2 = 0;
-        save.star = 0;
-        save.lstar = 0;
-        save.cstar = 0;
-        save.sfmask = 0;
-        save.kernel_gs_base = 0;
-        save.sysenter_cs = 0;
-        save.sysenter_esp = 0;
-        save.sysenter_eip = 0;
-        save.debug_control = 0;
+        for (register, value) in [
+            (Register::Dr6, INITIAL_DR6),
+            (Register::Dr7, INITIAL_DR7),
+            (Register::Pat, INITIAL_PAT),
+            (Register::Cr2, 0),
+            (Register::Star, 0),
+            (Register::LongStar, 0),
+            (Register::CompatStar, 0),
+            (Register::SyscallMask, 0),
+            (Register::KernelGsBase, 0),
+            (Register::SysenterCs, 0),
+            (Register::SysenterEsp, 0),
+            (Register::SysenterEip, 0),
+            (Register::DebugControl, 0),
+        ] {
+            self.engine.set(register, value);
+        }
         self.begin(&real_mode(0));
     }
 
@@ -63,11 +62,9 @@ impl SvmCpu {
     pub(super) fn initialise(&mut self) {
         self.apic.init();
         self.drop_events();
-        let block = self.engine.block_mut();
-        block.forget();
-        block.save.dr6 = INITIAL_DR6;
-        block.save.dr7 = INITIAL_DR7;
-        block.save.cr2 = 0;
+        self.engine.set(Register::Dr6, INITIAL_DR6);
+        self.engine.set(Register::Dr7, INITIAL_DR7);
+        self.engine.set(Register::Cr2, 0);
         self.begin(&real_mode(0));
         self.waits_for_startup = true;
     }
@@ -76,41 +73,37 @@ impl SvmCpu {
         self.exception = None;
         self.interrupted = None;
         self.nmi = false;
-        self.nmi_blocked = false;
         self.upcall = None;
         self.unfinished = Unfinished::Nothing;
+        self.engine.drop_events();
     }
 
     fn begin(&mut self, state: &StartState) {
         self.registers = state.registers;
         self.registers.rflags |= RFLAGS_FIXED;
-        let block = self.engine.block_mut().change(
-            Clean::CONTROL_REGISTERS | Clean::SEGMENTS | Clean::DESCRIPTOR_TABLES | Clean::DEBUG_REGISTERS,
-        );
-        block.control.interrupt_shadow = 0;
-        block.control.event_injection = 0;
-        let save = &mut block.save;
-        save.cr0 = state.cr0;
-        save.cr3 = state.cr3;
-        save.cr4 = state.cr4;
-        save.efer = state.efer | EFER_SVME;
-        save.cs = from_contract(&state.cs);
-        save.ds = from_contract(&state.ds);
-        save.es = from_contract(&state.es);
-        save.fs = from_contract(&state.fs);
-        save.gs = from_contract(&state.gs);
-        save.ss = from_contract(&state.ss);
-        save.tr = from_contract(&state.tr);
-        save.ldtr = from_contract(&state.ldt);
+        let engine = &mut self.engine;
+        // Long mode is active from the start where the state says that it is enabled and pages.
+        engine.set(Register::Efer, state.efer);
+        engine.set(Register::Cr0, state.cr0);
+        engine.set(Register::Cr3, state.cr3);
+        engine.set(Register::Cr4, state.cr4);
+        for (register, segment) in [
+            (SegmentRegister::Cs, &state.cs),
+            (SegmentRegister::Ds, &state.ds),
+            (SegmentRegister::Es, &state.es),
+            (SegmentRegister::Fs, &state.fs),
+            (SegmentRegister::Gs, &state.gs),
+            (SegmentRegister::Ss, &state.ss),
+            (SegmentRegister::Task, &state.tr),
+            (SegmentRegister::Ldt, &state.ldt),
+        ] {
+            engine.set_segment(register, segment);
+        }
         // The privilege level is that of the stack segment.
-        let [low, _] = save.ss.attributes.to_le_bytes();
-        save.cpl = low >> 5 & 3;
-        let empty = SegmentState {
-            limit: 0xffff,
-            ..SegmentState::default()
-        };
-        save.gdtr = empty;
-        save.idtr = empty;
+        let [attributes, ..] = state.ss.attributes.to_le_bytes();
+        engine.set_privilege_level(attributes >> 5 & 3);
+        engine.set_table(Table::Global, 0, 0xffff);
+        engine.set_table(Table::Interrupt, 0, 0xffff);
         self.engine.flush();
     }
 }

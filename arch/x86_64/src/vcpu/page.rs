@@ -12,7 +12,7 @@ use xenvisor_core::number::{MachineAddr, Mfn, Order};
 use crate::host::direct_map;
 
 /// One page, seen as a `T` for which every bit pattern is a value.
-pub(super) struct Page<T> {
+pub(crate) struct Page<T> {
     frames: Arc<Frames>,
     mfn: Mfn,
     at: MachineAddr,
@@ -23,16 +23,16 @@ pub(super) struct Page<T> {
 ///
 /// # Safety
 /// Every bit pattern is a value, the size is at most 4096 bytes, the alignment divides 4096.
-pub(super) unsafe trait PageContent {}
+pub(crate) unsafe trait PageContent {}
 
 // SAFETY: integers all through, exactly a page, aligned to one.
-unsafe impl PageContent for super::vmcb::Vmcb {}
+unsafe impl PageContent for crate::svm::vmcb::Vmcb {}
 // SAFETY: bytes, exactly a page.
 unsafe impl PageContent for [u8; 4096] {}
 
 impl<T: PageContent> Page<T> {
     /// A page of zeros.
-    pub(super) fn new(frames: &Arc<Frames>) -> Result<Self, OutOfFrames> {
+    pub(crate) fn new(frames: &Arc<Frames>) -> Result<Self, OutOfFrames> {
         let block = frames.allocate_zeroed(Owner::Hypervisor, Order::FRAME)?;
         let failed = OutOfFrames { order: Order::FRAME };
         let at = block.mfn().address().ok_or(failed)?;
@@ -47,19 +47,19 @@ impl<T: PageContent> Page<T> {
     }
 
     /// Its machine address.
-    pub(super) const fn address(&self) -> MachineAddr {
+    pub(crate) const fn address(&self) -> MachineAddr {
         self.at
     }
 
     /// What is in it.
-    pub(super) const fn get(&self) -> &T {
+    pub(crate) const fn get(&self) -> &T {
         // SAFETY: the frame is RAM in the direct map and ours alone, so this is the only way to it; the processor
         // writes to it only inside of functions that hold the page mutably. Every bit pattern is a `T`.
         unsafe { self.pointer.as_ref() }
     }
 
     /// What is in it, to be changed.
-    pub(super) const fn get_mut(&mut self) -> &mut T {
+    pub(crate) const fn get_mut(&mut self) -> &mut T {
         // SAFETY: as in `get`, and `self` is borrowed mutably.
         unsafe { self.pointer.as_mut() }
     }

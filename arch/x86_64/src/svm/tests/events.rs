@@ -67,7 +67,7 @@ fn an_interrupt_whose_delivery_was_cut_short_is_delivered_again() {
         block.control.exit_code = 0x400;
         block.control.exit_info_1 = 1 << 32 | 2;
         block.control.exit_info_2 = 0x5_0000;
-        block.control.exit_interrupt_info = event.encode();
+        block.control.exit_interrupt_info = encode(event);
     });
     let fault = Exit::Unbacked {
         at: GuestAddr::new(0x5_0000),
@@ -94,7 +94,7 @@ fn an_interrupt_that_an_exception_overtakes_is_not_lost() {
             // An alignment check while the interrupt was on its way.
             block.save.rflags |= 1 << 9;
             block.control.exit_code = 0x51;
-            block.control.exit_interrupt_info = interrupt.encode();
+            block.control.exit_interrupt_info = encode(interrupt);
         })
         .scene(move |block, _| {
             assert_eq!(injected(block), Some(alignment));

@@ -2,21 +2,21 @@
 
 use xenvisor_core::machine::GuestRam;
 
-use super::{DR6_BS, RFLAGS_RF, RFLAGS_TF, SvmCpu};
+use super::{Cpu, DR6_BS, RFLAGS_RF, RFLAGS_TF};
 use crate::emulate::CodeSize;
 use crate::emulate::length::{Intercepted, length};
 use crate::guest::exception::Exception;
-use crate::svm::vmcb::Clean;
+use crate::vcpu::engine::{Engine, Register};
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// Where the guest goes on behind the intercepted instruction. `None` when the instruction is no longer what it was
     /// (another processor has changed it, or it cannot be read): then the guest executes what is there now.
     pub(super) fn next_rip(&self, guest: &dyn GuestRam, what: Intercepted) -> Option<u64> {
-        if self.engine.assists().next_rip {
-            return Some(self.engine.block().control.next_rip);
+        let size = self.code_size();
+        if let Some(next) = self.engine.next_rip(self.registers.rip, size) {
+            return Some(next);
         }
         let code = self.fetch(guest).ok()?;
-        let size = self.code_size();
         let length = length(code.bytes(), size, what).ok()?;
         Some(advanced(self.registers.rip, length, size))
     }
@@ -31,18 +31,18 @@ impl SvmCpu {
 
     /// What the end of an instruction brings with it, once the registers are those behind it.
     pub(super) fn finish_step(&mut self, steps: bool) {
-        let block = self.engine.block_mut();
         // The shadow of STI and MOV SS lasts for one instruction.
-        block.control.interrupt_shadow = 0;
+        self.engine.end_shadow();
         if steps {
-            block.change(Clean::DEBUG_REGISTERS).save.dr6 |= DR6_BS;
+            let dr6 = self.engine.get(Register::Dr6);
+            self.engine.set(Register::Dr6, dr6 | DR6_BS);
             self.raise_exception(Exception::Debug);
         }
     }
 }
 
 /// The instruction pointer so many bytes on, in code of that size.
-pub(super) const fn advanced(rip: u64, length: u8, size: CodeSize) -> u64 {
+pub(in crate::vcpu) const fn advanced(rip: u64, length: u8, size: CodeSize) -> u64 {
     let next = rip.wrapping_add(length as u64);
     match size {
         CodeSize::Bits64 => next,

@@ -7,10 +7,11 @@ use xenvisor_core::machine::{
 use xenvisor_core::number::{GuestAddr, LinearAddr, Vector};
 use xenvisor_core::vcpu::start::StartState;
 
-use super::{RFLAGS_IF, SvmCpu, Unfinished};
+use super::{Cpu, RFLAGS_IF, Unfinished};
 use crate::devices::local_apic::Trigger;
+use crate::vcpu::engine::Engine;
 
-impl VirtCpu for SvmCpu {
+impl<E: Engine> VirtCpu for Cpu<E> {
     fn start(&mut self, state: &StartState) {
         self.start_at(state);
     }
@@ -120,11 +121,11 @@ impl VirtCpu for SvmCpu {
     }
 
     fn flush(&mut self) {
-        self.engine.flush();
+        self.engine.flush_second_stage();
     }
 }
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// The arguments of a hypercall, by the convention of the code that runs.
     pub(super) const fn arguments(registers: &Registers, width: Width) -> [u64; 6] {
         let r = registers;

@@ -4,17 +4,14 @@ use xenvisor_core::machine::{Access, Call, Exit, GuestRam, Width};
 use xenvisor_core::number::GuestAddr;
 
 use super::contract::low;
-use super::{EFER_LMA, Served, SvmCpu, Unfinished};
-use crate::emulate::length::{ControlOperation, Intercepted, control_access};
-use crate::emulate::register::General;
+use super::{Cpu, Served, Unfinished};
+use crate::emulate::length::Intercepted;
 use crate::guest::cpuid::xstate::set_xcr;
 use crate::guest::exception::Exception;
-use crate::svm::event::Event;
-use crate::svm::reason::{NestedFault, Reason};
-use crate::svm::vmcb::Clean;
+use crate::vcpu::engine::{Engine, Register, Services};
+use crate::vcpu::event::Event;
+use crate::vcpu::reason::{NestedFault, Reason};
 
-const CR4_PAE: u64 = 1 << 5;
-const CR4_PCIDE: u64 = 1 << 17;
 const CR4_OSXSAVE: u64 = 1 << 18;
 /// DR7: general detect. A debug exception clears it.
 const DR7_GD: u64 = 1 << 13;
@@ -22,12 +19,12 @@ const DEBUG: u8 = 1;
 const ALIGNMENT_CHECK: u8 = 17;
 const MACHINE_CHECK: u8 = 18;
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// Serves one exit.
     pub(super) fn serve(&mut self, reason: Reason, guest: &dyn GuestRam) -> Served {
         match reason {
             Reason::Interrupt | Reason::Nmi | Reason::Init => {
-                self.engine.take_interrupts();
+                self.engine.services().take_interrupts();
                 Served::Exit(Exit::Preempted)
             }
             // The next plan injects.
@@ -39,13 +36,14 @@ impl SvmCpu {
             Reason::WriteMsr => self.write_msr(guest),
             Reason::Port(access) => self.port(access, guest),
             Reason::NestedFault(fault) => self.nested_fault(fault, guest),
+            Reason::WriteCr0 { from } => self.write_cr0(from, guest),
             Reason::WriteCr4 { from } => self.write_cr4(from, guest),
             Reason::SetXcr => self.set_xcr(guest),
             Reason::CacheFlush => self.cache_flush(guest),
             Reason::Iret => {
                 // From here on another one may come: at the earliest before the IRET itself, which the guest's stack
                 // allows as for any nested one.
-                self.nmi_blocked = false;
+                self.engine.set_nmi_blocked(false);
                 Served::Again
             }
             Reason::ReadCounter => self.refuse(Exception::GP),
@@ -113,7 +111,7 @@ impl SvmCpu {
 
     fn nested_fault(&mut self, fault: NestedFault, guest: &dyn GuestRam) -> Served {
         let at = GuestAddr::new(fault.at);
-        let in_delivery = Event::decode(self.engine.block().control.exit_interrupt_info).is_some();
+        let in_delivery = self.engine.cut_short().is_some();
         let by_instruction = !fault.in_page_walk && !fault.is_fetch && !in_delivery;
         let is_apic = self
             .apic
@@ -136,49 +134,9 @@ impl SvmCpu {
         })
     }
 
-    fn write_cr4(&mut self, from: Option<u8>, guest: &dyn GuestRam) -> Served {
-        let code = self.fetch(guest).ok();
-        let decoded = code.and_then(|code| control_access(code.bytes(), self.code_size()).ok());
-        let (next, general) = match (decoded, from) {
-            (Some(access), from) => match access.operation {
-                ControlOperation::WriteControl { control: 4, general } => (
-                    super::instruction::advanced(self.registers.rip, access.length, self.code_size()),
-                    from.unwrap_or(general),
-                ),
-                _ => return Served::Again,
-            },
-            (None, Some(general)) if self.engine.assists().next_rip => {
-                (self.engine.block().control.next_rip, general)
-            }
-            (None, _) => return Served::Again,
-        };
-        let mut value = General::whole(general).read(&self.registers);
-        if self.code_width() == Width::Bits32 {
-            value = low(value);
-        }
-        if !self.is_privileged() || !self.may_set_cr4(value) {
-            return self.refuse(Exception::GP);
-        }
-        self.engine.block_mut().change(Clean::CONTROL_REGISTERS).save.cr4 = value;
-        // A guest also writes CR4 to make the processor forget translations.
-        self.engine.flush();
-        self.step_to(next);
-        Served::Again
-    }
-
-    /// Whether CR4 may become this (SDM vol. 3 §2.5, APM vol. 2 §3.1.3).
-    fn may_set_cr4(&self, value: u64) -> bool {
-        let save = &self.engine.block().save;
-        let long = save.efer & EFER_LMA != 0;
-        let turns_on = |bit| value & bit != 0 && save.cr4 & bit == 0;
-        value & !self.policy.cr4_allowed() == 0
-            && !(long && value & CR4_PAE == 0)
-            && !(turns_on(CR4_PCIDE) && (!long || save.cr3 & 0xfff != 0))
-    }
-
     fn set_xcr(&mut self, guest: &dyn GuestRam) -> Served {
         let offered = self.policy.xcr0_offered();
-        if offered == 0 || self.engine.block().save.cr4 & CR4_OSXSAVE == 0 {
+        if offered == 0 || self.engine.get(Register::Cr4) & CR4_OSXSAVE == 0 {
             return self.refuse(Exception::InvalidOpcode);
         }
         let Some(next) = self.next_rip(guest, Intercepted::SetExtendedControl) else {
@@ -187,7 +145,7 @@ impl SvmCpu {
         let value = low(self.registers.rdx) << 32 | low(self.registers.rax);
         match set_xcr(low_word(self.registers.rcx), value, offered) {
             Ok(value) if self.is_privileged() => {
-                self.engine.set_xcr0(value);
+                self.engine.services_mut().set_xcr0(value);
                 self.step_to(next);
                 Served::Again
             }
@@ -215,9 +173,9 @@ impl SvmCpu {
         match vector {
             DEBUG => {
                 // DR6 already says why.
-                let block = self.engine.block_mut();
-                if block.save.dr7 & DR7_GD != 0 {
-                    block.change(Clean::DEBUG_REGISTERS).save.dr7 &= !DR7_GD;
+                let dr7 = self.engine.get(Register::Dr7);
+                if dr7 & DR7_GD != 0 {
+                    self.engine.set(Register::Dr7, dr7 & !DR7_GD);
                 }
                 self.queue(Event::Exception { vector, code: None });
                 Served::Again
@@ -230,7 +188,7 @@ impl SvmCpu {
                 Served::Again
             }
             MACHINE_CHECK => {
-                self.engine.machine_check();
+                self.engine.services().machine_check();
                 Served::Exit(self.unknown())
             }
             _ => Served::Exit(self.unknown()),

@@ -13,14 +13,17 @@ use xenvisor_core::number::{DomainId, GuestAddr, VcpuId, Vector};
 use xenvisor_core::vcpu::start::{Segment, StartState};
 use zerocopy::FromZeros;
 
-use super::SvmCpu;
+use super::block::{Assists, Block};
+use super::check::{Limits, Wrong, each_wrong};
+use super::engine::SvmEngine;
+use super::event::{decode, encode};
+use super::intercepts::first;
+use super::vmcb::Vmcb;
 use crate::guest::cpuid::{Leaf, Offers};
-use crate::svm::check::{Limits, Wrong, each_wrong};
-use crate::svm::engine::{Assists, Engine};
-use crate::svm::event::Event;
-use crate::svm::extended_state::INITIAL_XCR0;
-use crate::svm::intercepts::first;
-use crate::svm::vmcb::Vmcb;
+use crate::vcpu::cpu::Cpu;
+use crate::vcpu::engine::Services;
+use crate::vcpu::event::Event;
+use crate::vcpu::extended_state::INITIAL_XCR0;
 
 mod events;
 mod exits;
@@ -53,7 +56,7 @@ const LIMITS: Limits = Limits {
     cr4: u64::MAX,
 };
 
-impl Engine for Script {
+impl Block for Script {
     fn block(&self) -> &Vmcb {
         &self.block
     }
@@ -75,6 +78,18 @@ impl Engine for Script {
         }
         self.block.seen();
     }
+    fn flush(&mut self) {
+        self.stage.lock().unwrap().flushes += 1;
+    }
+    fn limits(&self) -> &Limits {
+        &LIMITS
+    }
+    fn assists(&self) -> Assists {
+        self.assists
+    }
+}
+
+impl Services for Script {
     fn now(&self) -> Instant {
         let mut stage = self.stage.lock().unwrap();
         stage.now += 1;
@@ -91,9 +106,6 @@ impl Engine for Script {
     }
     fn take_interrupts(&self) {}
     fn machine_check(&self) {}
-    fn flush(&mut self) {
-        self.stage.lock().unwrap().flushes += 1;
-    }
     fn reset_extended_state(&mut self) {
         self.set_xcr0(INITIAL_XCR0);
     }
@@ -112,12 +124,6 @@ impl Engine for Script {
     fn prediction_barrier(&self) {}
     fn microcode(&self) -> u64 {
         0
-    }
-    fn limits(&self) -> &Limits {
-        &LIMITS
-    }
-    fn assists(&self) -> Assists {
-        self.assists
     }
     fn log(&self, _level: Level, line: fmt::Arguments<'_>) {
         self.stage.lock().unwrap().log += &line.to_string();
@@ -186,7 +192,7 @@ fn cpuid(leaf: u32, _: u32) -> Leaf {
 }
 
 struct World {
-    cpu: SvmCpu,
+    cpu: Cpu<SvmEngine<Script>>,
     stage: Arc<Mutex<Stage>>,
 }
 
@@ -220,8 +226,8 @@ impl World {
             tsc_aux: true,
             vcpus: 1,
         };
-        let mut cpu = SvmCpu::of(
-            Box::new(engine),
+        let mut cpu = Cpu::of(
+            SvmEngine::new(engine),
             DomainId::new(1),
             VcpuId::new(0),
             &cpuid,
@@ -297,5 +303,5 @@ fn go_long(block: &mut Vmcb) {
 }
 
 fn injected(block: &Vmcb) -> Option<Event> {
-    Event::decode(block.control.event_injection)
+    decode(block.control.event_injection)
 }

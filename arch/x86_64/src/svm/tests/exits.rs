@@ -207,7 +207,7 @@ fn what_no_instruction_did_is_not_finished_by_emulating_one() {
     for (info, cut_short) in [
         (1 << 33 | 7, 0),
         (1 << 32 | 1 << 4, 0),
-        (1 << 32 | 2, Event::Nmi.encode()),
+        (1 << 32 | 2, encode(Event::Nmi)),
     ] {
         let mut world = World::new();
         let ram = Ram::new(CODE, &[0x8b, 0x0d, 0x00, 0x00, 0x50, 0x00]);

@@ -6,14 +6,15 @@
 use xenvisor_core::machine::{Exit, GuestRam};
 
 use super::exits::low_word;
-use super::{Served, SvmCpu, Unfinished};
+use super::{Cpu, Served, Unfinished};
 use crate::emulate::port_string::{self, Begun, Direction};
 use crate::emulate::register::General;
-use crate::svm::reason::PortAccess;
+use crate::vcpu::engine::Engine;
+use crate::vcpu::reason::PortAccess;
 
 const RAX: u8 = 0;
 
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     /// A port instruction was intercepted.
     pub(super) fn port(&mut self, access: PortAccess, guest: &dyn GuestRam) -> Served {
         if access.is_string {

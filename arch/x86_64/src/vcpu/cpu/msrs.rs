@@ -1,22 +1,21 @@
-//! RDMSR and WRMSR: asked of the guest's MSR policy, with the registers that the control block holds.
+//! RDMSR and WRMSR: asked of the guest's MSR policy, with the registers that the engine keeps.
 
 use xenvisor_core::clock::TimeScale;
 use xenvisor_core::machine::{Exit, GuestRam};
 use xenvisor_core::number::Gfn;
+use xenvisor_core::vcpu::start::Segment;
 
 use super::contract::low;
 use super::exits::low_word;
-use super::{Served, SvmCpu};
+use super::{Cpu, Served};
 use crate::devices::local_apic::Effect;
 use crate::emulate::length::Intercepted;
 use crate::guest::exception::Exception;
 use crate::guest::hypercall_page;
 use crate::guest::msr::{Held, Read, Vcpu, Write};
-use crate::svm::vmcb::Clean;
+use crate::vcpu::engine::{Engine, Register, SegmentRegister, Services};
 
-const EFER_SVME: u64 = 1 << 12;
-
-impl SvmCpu {
+impl<E: Engine> Cpu<E> {
     pub(super) fn read_msr(&mut self, guest: &dyn GuestRam) -> Served {
         if !self.is_privileged() {
             return self.refuse(Exception::GP);
@@ -54,8 +53,8 @@ impl SvmCpu {
             Ok(Write::Done | Write::Apic(Effect::Nothing | Effect::LevelEnded(_))) => {}
             Ok(Write::Held(held, value)) => self.hold(held, value),
             Ok(Write::MoveTsc(by)) => {
-                let control = &mut self.engine.block_mut().change(Clean::INTERCEPTS).control;
-                control.tsc_offset = control.tsc_offset.wrapping_add(by);
+                let offset = self.engine.tsc_offset();
+                self.engine.set_tsc_offset(offset.wrapping_add(by));
             }
             Ok(Write::HypercallPage(gfn)) => {
                 if !self.write_hypercall_page(guest, gfn) {
@@ -64,7 +63,7 @@ impl SvmCpu {
                 served = Served::Exit(Exit::HypercallPage(self.code_width()));
             }
             Ok(Write::Apic(Effect::Send(ipi))) => served = self.send(ipi),
-            Ok(Write::PredictionBarrier) => self.engine.prediction_barrier(),
+            Ok(Write::PredictionBarrier) => self.engine.services().prediction_barrier(),
             Err(exception) => return self.refuse(exception),
         }
         self.step_to(next);
@@ -73,73 +72,70 @@ impl SvmCpu {
 
     /// How the guest's time-stamp counter becomes time.
     pub(super) fn guest_scale(&self) -> TimeScale {
-        let scale = self.engine.time_scale();
+        let scale = self.engine.services().time_scale();
         TimeScale {
-            base_ticks: scale
-                .base_ticks
-                .wrapping_add(self.engine.block().control.tsc_offset),
+            base_ticks: scale.base_ticks.wrapping_add(self.engine.tsc_offset()),
             ..scale
         }
     }
 
     fn msr_view<'a>(&'a mut self, scale: &'a TimeScale) -> (&'a mut crate::guest::msr::Msrs, Vcpu<'a>) {
-        let block = self.engine.block();
+        let engine = &self.engine;
         let vcpu = Vcpu {
             policy: &self.policy,
             apic: &mut self.apic,
-            now: self.engine.now(),
+            now: engine.services().now(),
             scale,
-            tsc: self.engine.ticks().wrapping_add(block.control.tsc_offset),
-            cr0: block.save.cr0,
-            efer: block.save.efer & !EFER_SVME,
-            microcode: self.engine.microcode(),
+            tsc: engine.services().ticks().wrapping_add(engine.tsc_offset()),
+            cr0: engine.get(Register::Cr0),
+            efer: engine.get(Register::Efer),
+            microcode: engine.services().microcode(),
         };
         (&mut self.msrs, vcpu)
     }
 
     fn held(&self, held: Held) -> u64 {
-        let save = &self.engine.block().save;
+        let engine = &self.engine;
         match held {
-            Held::Efer => save.efer & !EFER_SVME,
-            Held::Pat => save.pat,
-            Held::SysenterCs => save.sysenter_cs,
-            Held::SysenterEsp => save.sysenter_esp,
-            Held::SysenterEip => save.sysenter_eip,
-            Held::Star => save.star,
-            Held::LongStar => save.lstar,
-            Held::CompatStar => save.cstar,
-            Held::SyscallMask => save.sfmask,
-            Held::FsBase => save.fs.base,
-            Held::GsBase => save.gs.base,
-            Held::KernelGsBase => save.kernel_gs_base,
-            Held::TscAux => u64::from(self.engine.tsc_aux()),
+            Held::FsBase => engine.segment(SegmentRegister::Fs).base,
+            Held::GsBase => engine.segment(SegmentRegister::Gs).base,
+            Held::TscAux => u64::from(engine.services().tsc_aux()),
             // Not offered, so never asked for.
             Held::SpeculationControl => 0,
+            Held::Efer => engine.get(Register::Efer),
+            Held::Pat => engine.get(Register::Pat),
+            Held::SysenterCs => engine.get(Register::SysenterCs),
+            Held::SysenterEsp => engine.get(Register::SysenterEsp),
+            Held::SysenterEip => engine.get(Register::SysenterEip),
+            Held::Star => engine.get(Register::Star),
+            Held::LongStar => engine.get(Register::LongStar),
+            Held::CompatStar => engine.get(Register::CompatStar),
+            Held::SyscallMask => engine.get(Register::SyscallMask),
+            Held::KernelGsBase => engine.get(Register::KernelGsBase),
         }
     }
 
     fn hold(&mut self, held: Held, value: u64) {
-        let block = self.engine.block_mut();
-        let save = &mut block.save;
+        let engine = &mut self.engine;
         match held {
-            Held::Efer => {
-                block.change(Clean::CONTROL_REGISTERS).save.efer = value | EFER_SVME;
-                // No-execute may have come or gone.
-                self.engine.flush();
-            }
-            Held::Pat => block.change(Clean::NESTED_PAGING).save.pat = value,
-            Held::SysenterCs => save.sysenter_cs = value,
-            Held::SysenterEsp => save.sysenter_esp = value,
-            Held::SysenterEip => save.sysenter_eip = value,
-            Held::Star => save.star = value,
-            Held::LongStar => save.lstar = value,
-            Held::CompatStar => save.cstar = value,
-            Held::SyscallMask => save.sfmask = value,
-            Held::FsBase => save.fs.base = value,
-            Held::GsBase => save.gs.base = value,
-            Held::KernelGsBase => save.kernel_gs_base = value,
-            Held::TscAux => self.engine.set_tsc_aux(low_word(value)),
+            Held::FsBase => set_base(engine, SegmentRegister::Fs, value),
+            Held::GsBase => set_base(engine, SegmentRegister::Gs, value),
+            Held::TscAux => engine.services_mut().set_tsc_aux(low_word(value)),
             Held::SpeculationControl => {}
+            Held::Efer => {
+                engine.set(Register::Efer, value);
+                // No-execute may have come or gone.
+                engine.flush();
+            }
+            Held::Pat => engine.set(Register::Pat, value),
+            Held::SysenterCs => engine.set(Register::SysenterCs, value),
+            Held::SysenterEsp => engine.set(Register::SysenterEsp, value),
+            Held::SysenterEip => engine.set(Register::SysenterEip, value),
+            Held::Star => engine.set(Register::Star, value),
+            Held::LongStar => engine.set(Register::LongStar, value),
+            Held::CompatStar => engine.set(Register::CompatStar, value),
+            Held::SyscallMask => engine.set(Register::SyscallMask, value),
+            Held::KernelGsBase => engine.set(Register::KernelGsBase, value),
         }
     }
 
@@ -149,4 +145,9 @@ impl SvmCpu {
         hypercall_page::fill(&mut page, self.policy.vendor());
         gfn.address().is_some_and(|at| guest.write(at, &page).is_ok())
     }
+}
+
+fn set_base(engine: &mut impl Engine, register: SegmentRegister, base: u64) {
+    let segment = engine.segment(register);
+    engine.set_segment(register, &Segment { base, ..segment });
 }

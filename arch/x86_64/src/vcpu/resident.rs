@@ -21,19 +21,19 @@ const PRED_CMD: u32 = 0x49;
 
 /// What the processor has of it, and how it behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Abilities {
+pub(crate) struct Abilities {
     /// Components of XCR0 that are switched; 0 without XSAVE.
-    pub(super) components: u64,
+    pub(crate) components: u64,
     /// There is TSC_AUX.
-    pub(super) has_tsc_aux: bool,
+    pub(crate) has_tsc_aux: bool,
     /// Loading a state leaves x87 error pointers of the last one in place.
-    pub(super) leaks_x87_pointers: bool,
+    pub(crate) leaks_x87_pointers: bool,
     /// There is a barrier that keeps one guest's branches from steering another's.
-    pub(super) has_prediction_barrier: bool,
+    pub(crate) has_prediction_barrier: bool,
 }
 
 /// A vcpu's extended state. What is in it is worth something only while no processor holds it.
-pub(super) struct Extended {
+pub(crate) struct Extended {
     area: Page<[u8; extended_state::AREA_BYTES]>,
     breakpoints: [u64; 4],
     xcr0: u64,
@@ -41,11 +41,11 @@ pub(super) struct Extended {
 }
 
 /// A state that a processor and its vcpu share.
-pub(super) type Shared = Arc<Mutex<Extended>>;
+pub(crate) type Shared = Arc<Mutex<Extended>>;
 
 impl Extended {
     /// The state after power-on.
-    pub(super) fn new(frames: &Arc<Frames>) -> Result<Shared, OutOfFrames> {
+    pub(crate) fn new(frames: &Arc<Frames>) -> Result<Shared, OutOfFrames> {
         let mut extended = Self {
             area: Page::new(frames)?,
             breakpoints: [0; 4],
@@ -65,14 +65,14 @@ impl Extended {
 }
 
 /// One processor's side.
-pub(super) struct Resident {
+pub(crate) struct Resident {
     abilities: Abilities,
     now: Option<Shared>,
 }
 
 impl Resident {
     /// A processor that holds nobody's state.
-    pub(super) const fn new(abilities: Abilities) -> Self {
+    pub(crate) const fn new(abilities: Abilities) -> Self {
         Self { abilities, now: None }
     }
 
@@ -82,7 +82,7 @@ impl Resident {
     }
 
     /// Makes the processor hold this state; says whether it did not before.
-    pub(super) fn bring_in(&mut self, extended: &Shared) -> bool {
+    pub(crate) fn bring_in(&mut self, extended: &Shared) -> bool {
         if self.holds(extended) {
             return false;
         }
@@ -95,20 +95,20 @@ impl Resident {
     }
 
     /// The state is worth nothing any more: if the processor holds it, it need not be kept.
-    pub(super) fn forget(&mut self, extended: &Shared) {
+    pub(crate) fn forget(&mut self, extended: &Shared) {
         if self.holds(extended) {
             self.now = None;
         }
     }
 
     /// The state as after power-on.
-    pub(super) fn reset(&mut self, extended: &Shared) {
+    pub(crate) fn reset(&mut self, extended: &Shared) {
         self.forget(extended);
         extended.lock().reset();
     }
 
     /// XCR0 of the state.
-    pub(super) fn xcr0(&self, extended: &Shared) -> u64 {
+    pub(crate) fn xcr0(&self, extended: &Shared) -> u64 {
         if self.abilities.components != 0 && self.holds(extended) {
             // Asked of the processor, since not every emulated one lets XSETBV exit.
             // SAFETY: components are there only with XSAVE, for which the host sets CR4.OSXSAVE.
@@ -118,7 +118,7 @@ impl Resident {
     }
 
     /// Changes XCR0 of the state, to components that are switched.
-    pub(super) fn set_xcr0(&mut self, extended: &Shared, value: u64) {
+    pub(crate) fn set_xcr0(&mut self, extended: &Shared, value: u64) {
         self.bring_in(extended);
         let value = value & self.abilities.components;
         extended.lock().xcr0 = value;
@@ -129,12 +129,12 @@ impl Resident {
     }
 
     /// TSC_AUX of the state.
-    pub(super) fn tsc_aux(extended: &Shared) -> u32 {
+    pub(crate) fn tsc_aux(extended: &Shared) -> u32 {
         extended.lock().tsc_aux
     }
 
     /// Changes TSC_AUX of the state.
-    pub(super) fn set_tsc_aux(&mut self, extended: &Shared, value: u32) {
+    pub(crate) fn set_tsc_aux(&mut self, extended: &Shared, value: u32) {
         self.bring_in(extended);
         extended.lock().tsc_aux = value;
         if self.abilities.has_tsc_aux {
@@ -144,7 +144,7 @@ impl Resident {
     }
 
     /// Keeps branches that were made until now from steering those that come.
-    pub(super) fn prediction_barrier(&self) {
+    pub(crate) fn prediction_barrier(&self) {
         if self.abilities.has_prediction_barrier {
             // SAFETY: the MSR exists and takes this bit.
             unsafe { wrmsr(PRED_CMD, 1) };
