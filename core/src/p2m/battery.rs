@@ -8,6 +8,10 @@
     reason = "it is only ever used by tests, which may fail loudly"
 )]
 
+mod every_frame;
+
+pub use every_frame::{every_frame_agrees_with_the_map, what_was_split_can_be_whole_again};
+
 use alloc::sync::Arc;
 use std::collections::BTreeMap;
 use std::vec;
@@ -36,7 +40,9 @@ pub fn all<F: EntryFormat + Clone>(format: F) {
         random_changes_agree_with_the_model(&format, seed);
         each_instant_shows_the_old_or_the_new_mapping(&format, seed);
         without_frames_nothing_changes_for_the_guest(&format, seed);
+        every_frame_agrees_with_the_map(&format, seed);
     }
+    what_was_split_can_be_whole_again(&format);
     a_change_inside_what_already_holds_splits_nothing(&format);
     blocks_that_cannot_be_are_refused(&format);
     tables_stay_within_their_limit(&format);
@@ -173,15 +179,19 @@ fn all_leaves<F: EntryFormat>(stage: &P2m<F>) -> BTreeMap<u64, Leaf> {
     all
 }
 
-/// Whether some guest frame of the block is mapped, and to something else than it shall be.
-fn something_is_replaced<F: EntryFormat>(
+/// Whether some guest frame of the block is mapped, and to something else, or with more rights, than it shall be.
+fn something_is_taken_away<F: EntryFormat>(
     stage: &P2m<F>,
     (gfn, order, to): (u64, Order, Option<Target>),
 ) -> bool {
     let mut found = false;
     stage.leaves(Gfn::new(gfn), &mut |first, leaf| {
         let common = gfn.max(first.raw());
-        let same = |to| further(leaf.target, common - first.raw()) == further(to, common - gfn);
+        let old = further(leaf.target, common - first.raw());
+        let same = |to| {
+            let new = further(to, common - gfn);
+            (new.mfn, new.kind) == (old.mfn, old.kind) && new.rights.include(old.rights)
+        };
         let within = first.raw() < gfn + order.frames();
         found |= within && !to.is_some_and(same);
         within && !found
@@ -227,7 +237,7 @@ pub fn random_changes_agree_with_the_model<F: EntryFormat + Clone>(format: &F, s
     let mut model = Model::default();
     for step in 0..300 {
         let (gfn, order, to) = world.change(&model);
-        let owed = something_is_replaced(&stage, (gfn, order, to));
+        let owed = something_is_taken_away(&stage, (gfn, order, to));
         let flush = apply(&mut stage, (gfn, order, to)).unwrap();
         assert_eq!(flush == Flush::Domain, owed, "seed {seed} step {step}");
         model.0.push((gfn, order.frames(), to));

@@ -91,6 +91,16 @@ impl Rights {
             Access::ReadWrite => matches!(self, Self::ReadWrite | Self::ReadWriteExecute),
         }
     }
+
+    /// Whether they allow all that `other` allows.
+    #[must_use]
+    pub const fn include(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::ReadWriteExecute, _) | (_, Self::Read) => true,
+            (Self::ReadWrite, Self::ReadWrite) | (Self::ReadExecute, Self::ReadExecute) => true,
+            (Self::Read | Self::ReadWrite | Self::ReadExecute, _) => false,
+        }
+    }
 }
 
 /// What a mapped frame is to the hypervisor. Kept in bits of the entry that the hardware ignores.

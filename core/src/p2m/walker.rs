@@ -98,9 +98,9 @@ impl<F: EntryFormat> P2m<F> {
             if change.holds(table.gfn(index), old) || table.level > change.level {
                 continue;
             }
-            self.set(table, index, change.entry(table.gfn(index)));
-            // The hardware caches no absence.
-            if old != Entry::Absent {
+            let new = change.entry(table.gfn(index));
+            self.set(table, index, new);
+            if takes_away(old, new) {
                 flush = Flush::Domain;
             }
         }
@@ -253,6 +253,20 @@ impl<F: EntryFormat> SecondStage for P2m<F> {
 impl<F: EntryFormat> Drop for P2m<F> {
     fn drop(&mut self) {
         self.release_tables(Table::root(self.root));
+    }
+}
+
+/// Whether a processor that still goes by the old entry could do what the new one does not mean.
+///
+/// The hardware caches no absence, and an access that a cached entry refuses is looked up anew before it becomes an
+/// exit or, where the processor does not look, is tried again by whoever serves that exit (SDM vol. 3 §29.4.2, §29.4.3.1;
+/// APM vol. 2 §15.25.6). So only what is taken away is owed.
+fn takes_away(old: Entry, new: Entry) -> bool {
+    match (old, new) {
+        (Entry::Leaf(old), Entry::Leaf(new)) => {
+            (old.mfn, old.kind) != (new.mfn, new.kind) || !new.rights.include(old.rights)
+        }
+        (old, _) => old != Entry::Absent,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Both formats against the same sentences.
 
+mod misconfiguration;
+
 use xenvisor_core::number::Mfn;
 use xenvisor_core::p2m::{Entry, EntryFormat, Kind, Level, Rights, Target};
 
@@ -163,6 +165,17 @@ mod with_the_walker {
         for huge_pages in [false, true] {
             battery::all(Npt { huge_pages });
         }
+    }
+
+    #[test]
+    fn extended_tables_of_small_leaves_only_are_right_at_every_instant() {
+        let small = Ept {
+            large_pages: false,
+            huge_pages: false,
+        };
+        battery::each_instant_shows_the_old_or_the_new_mapping(&small, 0);
+        battery::without_frames_nothing_changes_for_the_guest(&small, 0);
+        battery::every_entry_survives_its_encoding(&small);
     }
 
     #[test]
