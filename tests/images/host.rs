@@ -22,10 +22,12 @@ mod bare {
     use alloc::{format, vec};
     use core::hint::black_box;
 
+    use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
     use xenvisor::bare::host::Host;
     use xenvisor::bare::host::assemble::assemble;
     use xenvisor::bare::host::end::{End, end};
-    use xenvisor_core::number::MachineAddr;
+    use xenvisor_core::number::{MachineAddr, PcpuId};
 
     /// Where the direct map begins.
     const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
@@ -33,6 +35,7 @@ mod bare {
     // SAFETY: the host's start calls exactly this, with this signature, once.
     #[unsafe(no_mangle)]
     fn xenvisor_image_main(host: &'static Host) -> ! {
+        HERE.store(core::ptr::from_ref(host).cast_mut(), Ordering::SeqCst);
         let line = host.boot().command_line.as_str();
         let what = line
             .split_whitespace()
@@ -50,6 +53,7 @@ mod bare {
             "divide" => divide(),
             "time" => time(host),
             "echo" => echo(host),
+            "processors" => processors(host),
             "memory" => memory(host),
             "heap" => heap(host),
             "modules" => modules(host),
@@ -57,6 +61,9 @@ mod bare {
         }
         end(End::Well)
     }
+
+    /// The host, for other processors.
+    static HERE: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 
     fn say(host: &Host, text: &str) {
         host.console_write(text.as_bytes());
@@ -95,6 +102,37 @@ mod bare {
     fn divide() {
         // SAFETY: none; it must fault.
         unsafe { core::arch::asm!("div {0:e}", in(reg) 0, out("eax") _, out("edx") _) };
+    }
+
+    /// Every processor works, is itself, sleeps, and is woken by a kick.
+    fn processors(host: &'static Host) {
+        static AT_WORK: AtomicU64 = AtomicU64::new(0);
+        static WOKEN: AtomicU64 = AtomicU64::new(0);
+        let count = host.processors();
+        let all = (1 << count) - 1;
+        host.run_everywhere(&|pcpu| {
+            // SAFETY: stored before any processor was given work, and there for ever.
+            let host: &'static Host = unsafe { &*HERE.load(Ordering::SeqCst) };
+            assert_eq!(pcpu, host.this_processor());
+            AT_WORK.fetch_or(1 << pcpu.raw(), Ordering::SeqCst);
+            if pcpu.raw() == 0 {
+                return;
+            }
+            host.sleep(host.now().after_ns(60_000_000_000));
+            WOKEN.fetch_or(1 << pcpu.raw(), Ordering::SeqCst);
+        });
+        let until = host.now().after_ns(5_000_000_000);
+        while AT_WORK.load(Ordering::SeqCst) != all && host.now() < until {}
+        // Nobody can tell from outside that another one sleeps by now; a kick before counts as well as one after.
+        for other in 1..count {
+            host.kick(PcpuId::new(other as u32));
+        }
+        while WOKEN.load(Ordering::SeqCst) != all & !1 && host.now() < until {}
+        let (at_work, woken) = (AT_WORK.load(Ordering::SeqCst), WOKEN.load(Ordering::SeqCst));
+        say(
+            host,
+            &format!("{count} processors: at work {at_work:#x}, woken {woken:#x}"),
+        );
     }
 
     /// Sleeps have the length they should have, by the clock.

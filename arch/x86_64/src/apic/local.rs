@@ -13,6 +13,7 @@ use xenvisor_core::number::MachineAddr;
 use super::timer::{count, deadline_ticks};
 use super::vectors;
 use crate::host::direct_map::pointer;
+use crate::host::interrupts::without_interrupts;
 use crate::time::clock;
 
 /// Registers, as offsets in the xAPIC's page; the x2APIC's MSR is 0x800 plus a sixteenth.
@@ -20,6 +21,8 @@ const ID: u32 = 0x20;
 const TASK_PRIORITY: u32 = 0x80;
 const END_OF_INTERRUPT: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
+const COMMAND: u32 = 0x300;
+const COMMAND_HIGH: u32 = 0x310;
 const LVT_TIMER: u32 = 0x320;
 const LVT_LINT0: u32 = 0x350;
 const LVT_LINT1: u32 = 0x360;
@@ -36,6 +39,12 @@ const MASKED: u32 = 1 << 16;
 const TIMER_TSC_DEADLINE: u32 = 0b10 << 17;
 const DELIVER_NMI: u32 = 0b100 << 8;
 const DIVIDE_BY_16: u32 = 0b0011;
+/// The interrupt command: physical destination, edge; delivery modes and the level bit that all but INIT's end has.
+const DELIVER_INIT: u32 = 0b101 << 8;
+const DELIVER_STARTUP: u32 = 0b110 << 8;
+const ASSERT: u32 = 1 << 14;
+/// xAPIC: the command before has not been sent yet.
+const BUSY: u32 = 1 << 12;
 
 const BASE_ENABLE: u64 = 1 << 11;
 const BASE_X2APIC: u64 = 1 << 10;
@@ -117,6 +126,55 @@ impl LocalApic {
                 unsafe { at.write_volatile(value) }
             }
         }
+    }
+
+    /// The local APIC of the processor that asks, switched on like this one and with as good a timer.
+    pub(crate) fn another(&self, registers: MachineAddr) -> Self {
+        let is_x2apic = self.access == Access::X2Apic;
+        let apic = Self::enable(is_x2apic, self.tsc_deadline, registers);
+        // The same kind of timer runs at the same frequency.
+        let _ = apic.ready_timer(self.timer_hz.get().copied());
+        apic
+    }
+
+    /// Resets the processor with this id; it waits for a start-up interrupt then.
+    pub(crate) fn send_init(&self, to: u32) {
+        self.command(to, DELIVER_INIT | ASSERT);
+    }
+
+    /// Starts the processor with this id, which waits for it, in real mode at a page below 1 MiB.
+    pub(crate) fn send_startup(&self, to: u32, page: MachineAddr) {
+        let number = u32::try_from(page.raw() >> 12).unwrap_or(0) & 0xff;
+        self.command(to, DELIVER_STARTUP | ASSERT | number);
+    }
+
+    /// Interrupts the processor with this id.
+    pub(crate) fn send(&self, to: u32, vector: u8) {
+        self.command(to, ASSERT | u32::from(vector));
+    }
+
+    /// Writes the interrupt command register, with interrupts off: a handler must not come between its halves.
+    fn command(&self, to: u32, command: u32) {
+        without_interrupts(|| match self.access {
+            Access::X2Apic => {
+                // SAFETY: x2APIC mode is on, and the register is one of 64 bits there. What others wrote to memory
+                // before is seen by whoever is interrupted only behind a fence (SDM vol. 3 §12.12.3).
+                unsafe {
+                    core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags));
+                    wrmsr(
+                        X2APIC_BASE + COMMAND / 16,
+                        u64::from(to) << 32 | u64::from(command),
+                    );
+                }
+            }
+            Access::Memory(_) => {
+                while self.read(COMMAND) & BUSY != 0 {
+                    core::hint::spin_loop();
+                }
+                self.write(COMMAND_HIGH, to << 24);
+                self.write(COMMAND, command);
+            }
+        });
     }
 
     /// This processor's APIC id.

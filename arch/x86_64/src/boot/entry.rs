@@ -12,7 +12,7 @@
 use core::arch::global_asm;
 
 use super::magic::{MULTIBOOT1_MAGIC, MULTIBOOT2_TAG_END, PVH_MAGIC};
-use crate::host::stacks::{MAIN_STACK_TOP, STACKS};
+use crate::host::stacks::{BOOT_ROOM, MAIN_STACK_TOP};
 
 /// "I came from PVH": what the first argument of [`super::start`] is then.
 const PVH: u32 = PVH_MAGIC;
@@ -104,9 +104,9 @@ boot_common:
     cmpl $4, %ecx
     jne 2b
     leal 3(%edx), %eax
-    movl %eax, boot_root
+    movl %eax, xenvisor_boot_root
 
-    movl $boot_root, %eax
+    movl $xenvisor_boot_root, %eax
     movl %eax, %cr3
     movl $0x20, %eax                # CR4.PAE
     movl %eax, %cr4
@@ -154,16 +154,18 @@ boot_long:
 boot_too_old_text:
     .asciz "xenvisor: this processor has no long mode or no no-execute bit\r\n"
     .balign 8
-boot_gdt:
+    .global xenvisor_boot_gdt
+xenvisor_boot_gdt:
     .quad 0
     .quad 0x00af9b000000ffff        # 64-bit code
 boot_gdt_pointer:
     .short 15
-    .long boot_gdt
+    .long xenvisor_boot_gdt
 
     .section .bss.boot, "aw", @nobits
     .balign 4096
-boot_root:
+    .global xenvisor_boot_root
+xenvisor_boot_root:
     .skip 4096
 boot_pointers:
     .skip 4096
@@ -176,7 +178,7 @@ boot_directories:
     mb2_magic = const MB2_HEADER_MAGIC,
     mb2_end = const MULTIBOOT2_TAG_END,
     pvh = const PVH,
-    stacks = sym STACKS,
+    stacks = sym BOOT_ROOM,
     main_stack_top = const MAIN_STACK_TOP,
     start = sym super::start::start,
     options(att_syntax)

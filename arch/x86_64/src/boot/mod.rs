@@ -17,6 +17,8 @@ mod pvh;
 mod reader;
 #[cfg(target_os = "none")]
 pub(crate) mod start;
+#[cfg(target_os = "none")]
+pub(crate) mod trampoline;
 
 pub use info::BootInfo;
 

@@ -3,10 +3,12 @@
 //! Order matters, each step needing the ones before: a console to complain on, traps to complain with, then
 //! what the loader told, memory, ACPI, interrupts and time.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use heapless::{String, Vec};
 use spin::{Mutex, Once};
+use xenvisor_core::number::{MachineAddr, PcpuId};
 
 use super::BootInfo;
 use super::bundle;
@@ -21,7 +23,9 @@ use crate::host::address_space::{AddressSpace, module_bytes};
 use crate::host::direct_map::word;
 use crate::host::features::Features;
 use crate::host::memory::DirectMemory;
-use crate::host::{Host, Module, segments, traps};
+use crate::host::pcpu::{self, Pcpu};
+use crate::host::processors::{self, Other, Others};
+use crate::host::{Host, Module, traps};
 use crate::panic::fail;
 use crate::time::reference::Reference;
 use crate::time::{clock, rtc};
@@ -45,17 +49,27 @@ unsafe extern "Rust" {
 /// Called once, by the entry code, on the main stack, with interrupts off and the boot tables in force.
 pub(crate) extern "C" fn start(magic: u32, info: u32) -> ! {
     CONSOLE.initialise();
-    segments::load();
+    pcpu::BOOT.take_over();
+    traps::write();
     traps::load();
     log::initialise();
     heap::initialise();
     let boot = gather(&BootMemory, magic, info).unwrap_or_else(|error| fail(format_args!("{error}")));
-    let host = HOST.call_once(|| build(boot));
+    let (host, plan) = build(boot);
+    let host = HOST.call_once(|| host);
+    start_others(host, plan);
     CONSOLE.enable_receiving();
     xenvisor_image_main(host)
 }
 
-fn build(boot: BootInfo) -> Host {
+/// What is needed to start the other processors.
+struct Plan {
+    others: Others,
+    root: u64,
+    page: Option<MachineAddr>,
+}
+
+fn build(boot: BootInfo) -> (Host, Plan) {
     let features = Features::detect();
     features.enable();
     let space = AddressSpace::enter(&boot, features.huge_pages)
@@ -64,8 +78,8 @@ fn build(boot: BootInfo) -> Host {
     let platform =
         acpi::read(boot.acpi, &space).unwrap_or_else(|error| fail(format_args!("no usable ACPI: {error:?}")));
     let mut space = space.into_inner();
-    let apic = interrupts(&features, &platform, &mut space);
-    time(&apic, &platform, &mut space);
+    let apic = pcpu::BOOT.set_apic(interrupts(&features, &platform, &mut space));
+    time(apic, &platform, &mut space);
     let scale = clock::scale().unwrap_or_else(|| fail(format_args!("the clock does not run")));
     let line = isa_line(COM1_IRQ, &platform.overrides);
     // In physical mode an I/O APIC names processors by 8 bits; the boot processor is hardly ever above.
@@ -74,23 +88,65 @@ fn build(boot: BootInfo) -> Host {
     if !routed {
         defmt::warn!("no I/O APIC takes COM1's interrupt: nothing typed will be heard");
     }
+    let plan = Plan {
+        others: others(&platform, apic.id(), &mut space),
+        root: space.root(),
+        page: AddressSpace::low_page(&boot),
+    };
     let free = space
         .free_memory(&boot)
         .unwrap_or_else(|error| fail(format_args!("no free memory: {error:?}")));
     let modules = modules(&boot);
     let wall_clock_at_zero_ns = wall_clock(&platform);
     tell(&boot, &features, &platform, &free, &modules);
-    Host {
+    let host = Host {
         modules,
         features,
         platform,
         memory: Arc::new(DirectMemory::new(free.clone())),
         free,
-        apic,
+        others: Once::new(),
+        boot_apic_id: apic.id(),
+        work: Once::new(),
         scale,
         wall_clock_at_zero_ns,
         boot,
+    };
+    (host, plan)
+}
+
+/// The processors other than this one, with stacks. What finds no room is left out.
+fn others(platform: &Platform, own: u32, space: &mut AddressSpace) -> Others {
+    let mut others = Others::new();
+    for &apic_id in platform.processors.iter().filter(|id| **id != own) {
+        let number = u32::try_from(others.len() + 1).unwrap_or(u32::MAX);
+        let Ok(stacks) = space.new_stacks(number) else {
+            defmt::warn!(
+                "no memory for the stacks of processor {=u32}: it is left out",
+                number
+            );
+            break;
+        };
+        let pcpu = Box::leak(Box::new(Pcpu::new(PcpuId::new(number), stacks)));
+        // There are as many places as processors that are kept.
+        let _ = others.push(Other { apic_id, pcpu });
     }
+    others
+}
+
+/// Starts the other processors.
+fn start_others(host: &'static Host, plan: Plan) {
+    let up = match (plan.page, host.boot_apic()) {
+        (Some(page), Some(apic)) => processors::start_all(&plan.others, plan.root, page, apic),
+        _ => {
+            if !plan.others.is_empty() {
+                defmt::warn!("no page below 640 KiB is free: the other processors do not start");
+            }
+            Others::new()
+        }
+    };
+    defmt::info!("{=usize} processors run", up.len() + 1);
+    host.others.call_once(|| up);
 }
 
 /// Silences what firmware left on, and switches the local APIC on.

@@ -12,13 +12,17 @@ use xenvisor_core::number::MachineAddr;
 
 use super::direct_map::{DIRECT_MAP, pointer, word};
 use super::page_tables::{MapError, PageTables, Protection, TableMemory};
-use super::stacks::STACKS;
+use super::stacks::Stacks;
 use crate::boot::BootInfo;
 use crate::boot::memory_map::{MapFull, MemoryKind, Ranges};
 
 const PAGE: u64 = 4096;
 /// Below this lie firmware's data and, later, what other processors start with.
 const LOW_MEMORY: u64 = 1 << 20;
+/// Where RAM for programs in real mode ends.
+const REAL_MODE_END: u64 = 0xa_0000;
+/// Where the stacks of processors lie that were not the first: far above the direct map.
+const STACKS: u64 = 0xffff_f000_0000_0000;
 /// What the boot tables reach.
 const BOOT_REACH: u64 = 1 << 32;
 
@@ -179,6 +183,43 @@ impl AddressSpace {
         }
     }
 
+    /// The machine address of the root of the tables.
+    pub(crate) fn root(&self) -> u64 {
+        self.tables.root()
+    }
+
+    /// Memory for the stacks of processor `number`, mapped without its guard pages in a part of the address space that
+    /// is for stacks alone.
+    pub(crate) fn new_stacks(&mut self, number: u32) -> Result<Stacks, AddressSpaceError> {
+        let start = STACKS + u64::from(number) * (Stacks::BYTES as u64);
+        let stacks = Stacks::at(word(start));
+        for room in stacks.rooms() {
+            for page in room.step_by(word(PAGE)) {
+                let frame = self.tables.memory().new_table().ok_or(MapError::OutOfTables)?;
+                self.tables.map(page as u64, frame, PAGE, Protection::Data)?;
+            }
+        }
+        Ok(stacks)
+    }
+
+    /// A page of RAM where a processor can start in real mode: below 640 KiB, and used by nobody.
+    pub(crate) fn low_page(boot: &BootInfo) -> Option<MachineAddr> {
+        let mut taken = Ranges::new();
+        for module in &boot.modules {
+            let start = module.start.raw();
+            taken.push(start..start.saturating_add(module.bytes)).ok()?;
+        }
+        // The first page has the real-mode interrupt table.
+        taken.push(0..PAGE).ok()?;
+        let runs = boot.memory.usable_pages(&taken).ok()?;
+        let ends = runs.iter().map(|run| (run.start, run.end.min(REAL_MODE_END)));
+        let page = ends
+            .filter(|(start, end)| start + PAGE <= *end)
+            .map(|(_, end)| end - PAGE)
+            .max()?;
+        Some(MachineAddr::new(page))
+    }
+
     /// The RAM that nobody uses, when no more tables will be made: whole pages, lowest first.
     pub(crate) fn free_memory(&mut self, boot: &BootInfo) -> Result<Ranges, AddressSpaceError> {
         let mut taken = taken(boot, self.image.clone())?;
@@ -225,7 +266,10 @@ fn map_image(tables: &mut PageTables<TableFrames>, image: &Image) -> Result<(), 
     let mut at = image.rodata_end;
     while at < image.end {
         // Guard pages lie in the data part, in no particular order.
-        let next = STACKS.guards().filter(|&guard| guard >= at).min();
+        let next = Stacks::OF_BOOT_PROCESSOR
+            .guards()
+            .filter(|&guard| guard >= at)
+            .min();
         let stop = next.unwrap_or(image.end).min(image.end);
         tables.map(at, at, stop - at, Protection::Data)?;
         at = stop.saturating_add(PAGE);

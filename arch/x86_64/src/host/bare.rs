@@ -4,13 +4,16 @@ use alloc::sync::Arc;
 use core::ops::Range;
 
 use heapless::{String, Vec};
+use spin::Once;
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::MachineMemory;
-use xenvisor_core::number::Mfn;
+use xenvisor_core::number::{Mfn, PcpuId};
 
 use super::acpi::Platform;
 use super::features::Features;
-use super::interrupts::{EVENTS, without_interrupts};
+use super::interrupts::without_interrupts;
+use super::pcpu::{self, current};
+use super::processors::Others;
 use crate::apic::local::LocalApic;
 use crate::boot::BootInfo;
 use crate::boot::info::MAX_NAME;
@@ -38,7 +41,11 @@ pub struct Host {
     pub(crate) platform: Platform,
     pub(crate) memory: Arc<dyn MachineMemory>,
     pub(crate) free: Ranges,
-    pub(crate) apic: LocalApic,
+    /// Those other than the one that booted, once they run.
+    pub(crate) others: Once<Others>,
+    pub(crate) boot_apic_id: u32,
+    /// What all processors do.
+    pub(crate) work: Once<&'static (dyn Fn(PcpuId) + Sync)>,
     pub(crate) scale: TimeScale,
     pub(crate) wall_clock_at_zero_ns: u64,
 }
@@ -103,12 +110,21 @@ impl Host {
 
     /// Has this processor interrupted at `deadline` (or earlier), whatever it is doing then.
     pub fn arm(&self, deadline: Instant) {
-        self.apic.arm(deadline);
+        if let Some(apic) = current().apic() {
+            apic.arm(deadline);
+        }
+    }
+
+    /// The local APIC of the processor that booted: for what all have alike.
+    pub(crate) fn boot_apic(&self) -> Option<&'static LocalApic> {
+        pcpu::BOOT.apic()
     }
 
     /// Takes the deadline back.
     pub fn disarm(&self) {
-        self.apic.disarm();
+        if let Some(apic) = current().apic() {
+            apic.disarm();
+        }
     }
 
     /// Serves the interrupts that are pending now. For the moment after a guest ran: an interrupt that made
@@ -121,20 +137,21 @@ impl Host {
     /// Sleeps until a kick, input, or `until`; perhaps not that long.
     pub fn sleep(&self, until: Instant) {
         without_interrupts(|| {
-            if EVENTS.take() || self.now() >= until {
+            let events = current().events();
+            if events.take() || self.now() >= until {
                 return;
             }
             self.arm(until);
             // SAFETY: the host's gates serve every vector. An interrupt that becomes pending before HLT is
             // taken after it, since STI takes effect one instruction late: none is slept through.
             unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
-            EVENTS.take();
+            events.take();
         });
     }
 
     /// Makes this processor's next [`Host::sleep`] return at once.
     pub fn wake(&self) {
-        EVENTS.set();
+        current().events().set();
     }
 
     /// The next byte that was typed.

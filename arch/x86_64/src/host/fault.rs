@@ -9,7 +9,7 @@ use x86::controlregs::{cr0, cr2, cr3, cr4};
 use x86::irq::EXCEPTIONS;
 
 use super::end::{End, end};
-use super::stacks::STACKS;
+use super::pcpu::current;
 use super::traps::TrapFrame;
 use crate::console::serial::LastWords;
 use crate::panic::first_failure;
@@ -64,7 +64,11 @@ pub(crate) fn report(frame: &TrapFrame) -> ! {
         f.r14,
         f.r15,
     );
-    if STACKS.guards().any(|guard| guard == (cr2 as u64) & !0xfff) {
+    if current()
+        .stacks()
+        .guards()
+        .any(|guard| guard == (cr2 as u64) & !0xfff)
+    {
         let _ = writeln!(LastWords, "a stack has run into its guard page");
     }
     let _ = write!(LastWords, "backtrace: {:#x}", frame.rip);
@@ -84,7 +88,7 @@ pub(crate) fn backtrace() {
 /// Prints the return addresses of a chain of frames, as far as it stays on one stack and leads upwards.
 fn walk(rbp: u64) {
     let mut at = super::direct_map::word(rbp);
-    let stack = STACKS.holding(at);
+    let stack = current().stacks().holding(at);
     for _ in 0..MOST_FRAMES {
         let Some(stack) = &stack else { break };
         let fits = at.is_multiple_of(8) && stack.contains(&at) && stack.contains(&at.wrapping_add(15));

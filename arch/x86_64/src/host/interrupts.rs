@@ -1,14 +1,15 @@
 //! Interrupts: on and off, and what each of the host's own does.
 //!
-//! A handler acknowledges, takes what would be lost, and leaves a note in [`EVENTS`]; deciding is left to
+//! A handler acknowledges, takes what would be lost, and leaves a note in its processor's [`Events`]; deciding is left to
 //! whoever runs next.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86::bits64::rflags::{self, RFlags};
 
+use super::pcpu::current;
 use crate::apic::vectors;
-use crate::boot::start::{CONSOLE, HOST};
+use crate::boot::start::CONSOLE;
 
 /// Does `work` with interrupts off, then leaves them as they were.
 pub(crate) fn without_interrupts<T>(work: impl FnOnce() -> T) -> T {
@@ -27,10 +28,12 @@ pub(crate) fn without_interrupts<T>(work: impl FnOnce() -> T) -> T {
 /// Whether something happened since somebody last looked.
 pub(crate) struct Events(AtomicBool);
 
-/// The boot processor's.
-pub(crate) static EVENTS: Events = Events(AtomicBool::new(false));
-
 impl Events {
+    /// Nothing has happened.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
     /// Something happened.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Release);
@@ -44,15 +47,16 @@ impl Events {
 
 /// Serves an interrupt that arrived at `vector` (32 and up).
 pub(crate) fn serve(vector: u64) {
-    let Some(host) = HOST.get() else { return };
+    let pcpu = current();
+    let Some(apic) = pcpu.apic() else { return };
     match u8::try_from(vector) {
         // Must not be acknowledged: the APIC does not hold it as in service.
         Ok(vectors::SPURIOUS) => return,
-        Ok(vectors::TIMER) => host.apic.timer_fired(),
+        Ok(vectors::TIMER) => apic.timer_fired(),
         Ok(vectors::CONSOLE) => CONSOLE.receive(),
         Ok(vectors::KICK) => {}
         _ => defmt::warn!("interrupt at vector {=u64:#x}, which nobody asked for", vector),
     }
-    EVENTS.set();
-    host.apic.acknowledge();
+    pcpu.events().set();
+    apic.acknowledge();
 }

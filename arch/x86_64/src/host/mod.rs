@@ -28,6 +28,10 @@ pub mod machine;
 pub(crate) mod memory;
 pub mod page_tables;
 #[cfg(target_os = "none")]
+pub(crate) mod pcpu;
+#[cfg(target_os = "none")]
+pub(crate) mod processors;
+#[cfg(target_os = "none")]
 pub(crate) mod segments;
 #[cfg(target_os = "none")]
 pub(crate) mod stacks;

@@ -120,13 +120,13 @@ unsafe extern "C" {
 #[repr(C, align(16))]
 struct Gates(UnsafeCell<[Descriptor64; 256]>);
 
-// SAFETY: written once by `load`, before anything else runs; after that only the processor reads it.
+// SAFETY: written once by `write`, before anything else runs; after that only the processor reads it.
 unsafe impl Sync for Gates {}
 
 static GATES: Gates = Gates(UnsafeCell::new([Descriptor64::NULL; 256]));
 
-/// Loads the gates. Once, with interrupts off, after the segments.
-pub(crate) fn load() {
+/// Writes the gates, which all processors share. Once, before the first [`load`].
+pub(crate) fn write() {
     let stubs = (&raw const xenvisor_trap_stubs).addr() as u64;
     let mut gates = [Descriptor64::NULL; 256];
     for (vector, gate) in (0_u64..).zip(&mut gates) {
@@ -143,12 +143,15 @@ pub(crate) fn load() {
         .ist(stack)
         .finish();
     }
-    // SAFETY: `load` runs once, on the only processor that runs, with interrupts off. The table lives for
-    // ever, and each gate leads to its stub in our code segment.
-    unsafe {
-        GATES.0.get().write(gates);
-        lidt(&DescriptorTablePointer::new(&*GATES.0.get()));
-    }
+    // SAFETY: `write` runs once, on the only processor that runs, with interrupts off.
+    unsafe { GATES.0.get().write(gates) };
+}
+
+/// Loads the gates into the running processor, with interrupts off, after its segments.
+pub(crate) fn load() {
+    // SAFETY: the table was written before, lives for ever, and each gate leads to its stub in the code segment that
+    // all processors have.
+    unsafe { lidt(&DescriptorTablePointer::new(&*GATES.0.get())) };
 }
 
 /// Every trap of the host comes here, with interrupts off.
