@@ -9,6 +9,7 @@ pub mod guest;
 pub mod second_stage;
 pub mod svm;
 pub mod vcpu;
+pub mod vmx;
 
 // The bare machine itself; what needs privileged instructions exists only there.
 pub mod apic;

@@ -1,0 +1,20 @@
+//! Intel's virtual machine extensions: guests run by VMLAUNCH and VMRESUME, in extended page tables.
+//!
+//! Decisions are pure files, tested on a workstation: what the processor can do ([`capability`]), how a guest is
+//! confined ([`controls`], [`bitmaps`]), what a new control structure says ([`setup`]), why a guest stopped
+//! ([`reason`]), how events travel ([`event`]), and whether the processor will take a control structure ([`check`]).
+//! They see a control structure as its [`fields`]. Sections of the SDM are those of its editions of 2023 and 2024.
+
+pub mod bitmaps;
+pub mod capability;
+pub mod check;
+pub mod controls;
+pub mod event;
+mod field_name;
+pub mod fields;
+pub mod instruction_error;
+pub mod reason;
+pub mod segment;
+pub mod setup;
+#[cfg(test)]
+pub(crate) mod testing;
