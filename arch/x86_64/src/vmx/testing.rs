@@ -17,6 +17,16 @@ impl Structure {
     pub(crate) fn len(&self) -> usize {
         self.fields.len()
     }
+
+    /// Sets bits of a field.
+    pub(crate) fn or(&mut self, field: u32, bits: u64) {
+        self.set(field, self.get(field) | bits);
+    }
+
+    /// Clears bits of a field.
+    pub(crate) fn clear(&mut self, field: u32, bits: u64) {
+        self.set(field, self.get(field) & !bits);
+    }
 }
 
 impl Fields for Structure {
