@@ -22,13 +22,14 @@ mod bare {
     use alloc::boxed::Box;
     use alloc::format;
     use alloc::sync::Arc;
+    use alloc::vec::Vec;
     use core::arch::global_asm;
     use core::ops::Range;
 
     use xenvisor::bare::host::Host;
+    use xenvisor::bare::host::assemble::virtualization;
     use xenvisor::bare::host::end::{End, end};
-    use xenvisor::bare::host::machine::{BareMachine, Virtualization};
-    use xenvisor::bare::svm::hardware::Svm;
+    use xenvisor::bare::host::machine::BareMachine;
     use xenvisor_core::lock::{Rank, Ranked};
     use xenvisor_core::machine::{Exit, Machine, Outcome, Registers, VcpuSetup, VirtCpu};
     use xenvisor_core::memory::frames::{Frames, Owner};
@@ -204,11 +205,24 @@ first_guest_end:
         static first_guest_end: u8;
     }
 
-    fn program() -> &'static [u8] {
+    /// The guest, its hypercall instruction the processor's: VMMCALL is AMD's, and VMCALL must fault then; on Intel's the
+    /// two change places.
+    fn program(is_intel: bool) -> Vec<u8> {
+        const VMMCALL: [u8; 3] = [0x0f, 0x01, 0xd9];
+        const VMCALL: [u8; 3] = [0x0f, 0x01, 0xc1];
         let start = &raw const first_guest_start;
         let length = (&raw const first_guest_end).addr() - start.addr();
         // SAFETY: the assembler put the program between the two labels.
-        unsafe { core::slice::from_raw_parts(start, length) }
+        let mut program = unsafe { core::slice::from_raw_parts(start, length) }.to_vec();
+        for at in 0..program.len().saturating_sub(3) {
+            let place = &mut program[at..at + 3];
+            if is_intel && *place == VMMCALL {
+                place.copy_from_slice(&VMCALL);
+            } else if is_intel && *place == VMCALL {
+                place.copy_from_slice(&VMMCALL);
+            }
+        }
+        program
     }
 
     fn start_state() -> StartState {
@@ -252,13 +266,10 @@ first_guest_end:
     // SAFETY: the host's start calls exactly this, with this signature, once.
     #[unsafe(no_mangle)]
     fn xenvisor_image_main(host: &'static Host) -> ! {
-        let ranges: alloc::vec::Vec<Range<Mfn>> = host.free_memory().collect();
+        let ranges: Vec<Range<Mfn>> = host.free_memory().collect();
         let frames = Arc::new(Frames::new(Arc::clone(host.memory()), &ranges).unwrap());
-        let svm: Box<dyn Virtualization> = match Svm::enable(host, &frames) {
-            Ok(svm) => Box::new(svm),
-            Err(error) => panic!("{error}"),
-        };
-        let machine = BareMachine::new(host, svm);
+        let virtualization = virtualization(host, &frames).unwrap_or_else(|error| panic!("{error}"));
+        let machine = BareMachine::new(host, virtualization);
         let mut stage = machine.new_second_stage(&frames).unwrap();
         let block = frames
             .allocate_zeroed(Owner::Domain(GUEST), Order::new(4).unwrap())
@@ -281,7 +292,8 @@ first_guest_end:
         let mut cpu = machine.new_vcpu(&setup).unwrap();
         let stage: Ranked<Box<dyn SecondStage>> = Ranked::new(Rank::SecondStage, stage);
         let memory = GuestMemory::new(&**host.memory(), &frames, &stage);
-        xenvisor_core::machine::GuestRam::write(&memory, GuestAddr::new(RIP), program()).unwrap();
+        xenvisor_core::machine::GuestRam::write(&memory, GuestAddr::new(RIP), &program(host.features().vmx))
+            .unwrap();
         cpu.start(&start_state());
         run(host, cpu.as_mut(), &memory);
         end(End::Well)

@@ -12,9 +12,11 @@ use xenvisor_core::number::{MachineAddr, Mfn};
 use xenvisor_core::system::{Boot, Module};
 
 use super::Host;
-use super::machine::BareMachine;
+use super::machine::{BareMachine, Virtualization};
 use crate::heap::{self, LargeBlocks};
 use crate::svm::hardware::{NoSvm, Svm};
+use crate::vmx::capability::NoVmx;
+use crate::vmx::hardware::Vmx;
 
 /// The machine, its frames, and what was loaded.
 pub struct Assembled {
@@ -31,8 +33,8 @@ pub struct Assembled {
 pub enum AssembleError {
     /// No memory is left for the hypervisor's own books.
     OutOfFrames(OutOfFrames),
-    /// The processor cannot run guests, and this is what it lacks.
-    NoSvm(NoSvm),
+    /// The processor cannot run guests: what it lacks for AMD's way, and for Intel's.
+    NoVirtualization(NoSvm, NoVmx),
 }
 
 impl fmt::Display for AssembleError {
@@ -41,7 +43,11 @@ impl fmt::Display for AssembleError {
             Self::OutOfFrames(_) => {
                 out.write_str("the machine has not enough memory for the hypervisor's own books")
             }
-            Self::NoSvm(error) => write!(out, "{error}"),
+            Self::NoVirtualization(NoSvm::NotThere, NoVmx::NotThere) => {
+                out.write_str("the processor has neither SVM nor VMX")
+            }
+            Self::NoVirtualization(NoSvm::NotThere, vmx) => write!(out, "{vmx}"),
+            Self::NoVirtualization(svm, _) => write!(out, "{svm}"),
         }
     }
 }
@@ -62,7 +68,7 @@ pub fn assemble(host: &'static Host) -> Result<Assembled, AssembleError> {
     let free: Vec<Range<Mfn>> = host.free_memory().collect();
     let frames = Arc::new(Frames::new(host.memory().clone(), &free)?);
     heap::give_large_blocks(Box::leak(Box::new(FromFrames(frames.clone()))));
-    let svm = Svm::enable(host, &frames).map_err(AssembleError::NoSvm)?;
+    let virtualization = virtualization(host, &frames)?;
     let modules = host.modules().iter();
     let boot = Boot {
         command_line: host.boot().command_line.as_str(),
@@ -74,10 +80,27 @@ pub fn assemble(host: &'static Host) -> Result<Assembled, AssembleError> {
             .collect(),
     };
     Ok(Assembled {
-        machine: Arc::new(BareMachine::new(host, Box::new(svm))),
+        machine: Arc::new(BareMachine::new(host, virtualization)),
         frames,
         boot,
     })
+}
+
+/// The virtualization that the processor has, AMD's or Intel's, switched on.
+///
+/// # Errors
+/// [`AssembleError::NoVirtualization`].
+pub fn virtualization(
+    host: &'static Host,
+    frames: &Arc<Frames>,
+) -> Result<Box<dyn Virtualization>, AssembleError> {
+    match Svm::enable(host, frames) {
+        Ok(svm) => Ok(Box::new(svm)),
+        Err(no_svm) => match Vmx::enable(host, frames) {
+            Ok(vmx) => Ok(Box::new(vmx)),
+            Err(no_vmx) => Err(AssembleError::NoVirtualization(no_svm, no_vmx)),
+        },
+    }
 }
 
 /// Large buffers of the heap as frames of the hypervisor.

@@ -17,7 +17,6 @@ use xenvisor_core::number::{DomainId, MachineAddr, Order};
 use xenvisor_core::p2m::SecondStage;
 use xenvisor_core::p2m::walker::P2m;
 
-use super::asid::{Asids, Tag};
 use super::block::{Assists, Block};
 use super::check::Limits;
 use super::engine::SvmEngine;
@@ -25,7 +24,7 @@ use super::instructions;
 use super::permission_map::{MSR_MAP_BYTES, PORT_MAP_BYTES, fill_msr_map, fill_port_map};
 use super::vmcb::{Clean, Vmcb};
 use super::world_switch;
-use crate::guest::cpuid::{Leaf, Offers};
+use crate::guest::cpuid::Offers;
 use crate::host::Host;
 use crate::host::machine::Virtualization;
 use crate::second_stage::npt::Npt;
@@ -33,7 +32,9 @@ use crate::vcpu::cpu::Cpu;
 use crate::vcpu::engine::Services;
 use crate::vcpu::extended_state::COMPONENTS;
 use crate::vcpu::page::Page;
+use crate::vcpu::processor::{extended_components, has_prediction_barrier, host_cpuid, microcode};
 use crate::vcpu::resident::{Abilities, Extended, Resident, Shared};
+use crate::vcpu::tags::{Tag, Tags};
 
 const EFER: u32 = 0xc000_0080;
 const EFER_SVME: u64 = 1 << 12;
@@ -41,10 +42,6 @@ const VM_CR: u32 = 0xc001_0114;
 /// VM_CR: firmware has switched SVM off.
 const VM_CR_SVMDIS: u64 = 1 << 4;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
-const PATCH_LEVEL: u32 = 0x8b;
-/// CPUID 0x8000_0008, and IBPB in its EBX.
-const SIZES: u32 = 0x8000_0008;
-const PREDICTION_BARRIER: u32 = 1 << 12;
 /// TLB_CONTROL: flush everything.
 const FLUSH_ALL: u8 = 1;
 
@@ -97,7 +94,7 @@ struct Pcpu {
     host_block: Page<Vmcb>,
     /// Where VMRUN stores the rest of the host.
     _host_save_area: Page<[u8; 4096]>,
-    asids: Asids,
+    tags: Tags,
     resident: Resident,
 }
 
@@ -128,7 +125,7 @@ impl Svm {
         let has_xsave = cpuid.get_feature_info().is_some_and(|info| info.has_xsave());
         let abilities = Abilities {
             components: if has_xsave {
-                host_components() & COMPONENTS
+                extended_components() & COMPONENTS
             } else {
                 0
             },
@@ -136,7 +133,8 @@ impl Svm {
             leaks_x87_pointers: !sizes
                 .as_ref()
                 .is_some_and(|sizes| sizes.has_restore_fp_error_ptrs()),
-            has_prediction_barrier: sizes.is_some() && native_cpuid(SIZES, 0).ebx & PREDICTION_BARRIER != 0,
+            keeps_registers: false,
+            has_prediction_barrier: has_prediction_barrier(),
         };
         let asids = svm.supported_asids();
         let host_block = Page::<Vmcb>::new(frames)?;
@@ -163,14 +161,13 @@ impl Svm {
             },
             huge_pages: extended.has_1gib_pages(),
             abilities,
-            // SAFETY: AMD's processors have this MSR.
-            microcode: unsafe { rdmsr(PATCH_LEVEL) },
+            microcode: microcode(),
             port_map: permission_map(memory, frames, PORT_MAP_BYTES, fill_port_map)?,
             msr_map: permission_map(memory, frames, MSR_MAP_BYTES, fill_msr_map)?,
             pcpu: Mutex::new(Pcpu {
                 host_block,
                 _host_save_area: host_save_area,
-                asids: Asids::new(asids),
+                tags: Tags::new(asids),
                 resident: Resident::new(abilities),
             }),
         }))
@@ -223,42 +220,6 @@ impl Virtualization for Arc<Svm> {
     }
 }
 
-/// What guests may be told of the running processor: its CPUID, without what does not work in a guest.
-///
-/// QEMU's emulated processor (7.2) computes the flags behind CMPXCHG16B from stale state. Outside of a virtual machine
-/// the next IRET hides that; but an exit stores the garbage as the guest's RFLAGS, and VMRUN loads it, the direction,
-/// trap and virtual-8086 flags included. So there it is not shown (leaf 1, ECX bit 13), and kernels do without.
-fn host_cpuid(leaf: u32, subleaf: u32) -> Leaf {
-    const CMPXCHG16B: u32 = 1 << 13;
-    let mut answer = native_cpuid(leaf, subleaf);
-    if leaf == 1 && is_emulated() {
-        answer.ecx &= !CMPXCHG16B;
-    }
-    answer
-}
-
-/// Whether the processor is QEMU's emulation, which signs as "TCGTCGTCGTCG" where hypervisors do.
-fn is_emulated() -> bool {
-    let name = native_cpuid(0x4000_0000, 0);
-    [name.ebx, name.ecx, name.edx] == [0x5447_4354, 0x4354_4743, 0x4743_5447]
-}
-
-fn native_cpuid(leaf: u32, subleaf: u32) -> Leaf {
-    let result = raw_cpuid::cpuid!(leaf, subleaf);
-    Leaf {
-        eax: result.eax,
-        ebx: result.ebx,
-        ecx: result.ecx,
-        edx: result.edx,
-    }
-}
-
-/// The components of XCR0 that the processor has (CPUID leaf 0xd).
-fn host_components() -> u64 {
-    let leaf = native_cpuid(0xd, 0);
-    u64::from(leaf.edx) << 32 | u64::from(leaf.eax)
-}
-
 /// Frames with a permission map in them; they are kept for ever.
 fn permission_map(
     memory: &Arc<dyn MachineMemory>,
@@ -301,10 +262,10 @@ impl Block for Hardware {
             block.forget();
         }
         block.control.tlb_control = 0;
-        if !self.tag.is_some_and(|tag| pcpu.asids.is_current(tag)) {
-            let fresh = pcpu.asids.fresh();
+        if !self.tag.is_some_and(|tag| pcpu.tags.is_current(tag)) {
+            let fresh = pcpu.tags.fresh();
             self.tag = Some(fresh.tag);
-            block.change(Clean::ASID).control.asid = fresh.tag.asid;
+            block.change(Clean::ASID).control.asid = fresh.tag.number;
             if fresh.flush_all {
                 block.control.tlb_control = FLUSH_ALL;
             }

@@ -1,11 +1,10 @@
 //! AMD's secure virtual machines: guests run by VMRUN, in nested page tables.
 //!
 //! Decisions are pure files, tested on a workstation: what is intercepted ([`intercepts`], [`permission_map`]), why a
-//! guest stopped ([`reason`]), what it is given next ([`event`]), which tag its translations carry ([`asid`]), whether
-//! the processor will take a control block ([`check`]), and the [`engine`] that keeps a vcpu's state in one. What
+//! guest stopped ([`reason`]), what it is given next ([`event`]), whether the
+//! processor will take a control block ([`check`]), and the [`engine`] that keeps a vcpu's state in one. What
 //! touches hardware is behind the seam of [`block`].
 
-pub mod asid;
 pub mod block;
 pub mod check;
 pub mod engine;

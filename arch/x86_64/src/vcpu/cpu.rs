@@ -15,6 +15,8 @@ mod msrs;
 mod ports;
 mod start;
 
+pub(crate) use instruction::advanced;
+
 use alloc::boxed::Box;
 use core::fmt;
 
@@ -59,6 +61,9 @@ pub struct Cpu<E> {
     nmi: bool,
     upcall: Option<Vector>,
     unfinished: Unfinished,
+    /// The page directory pointers of PAE paging are to be loaded, where the processor keeps them: the vcpu begins with
+    /// such paging.
+    pointers_due: bool,
     /// After INIT: only a start-up interrupt has any effect.
     waits_for_startup: bool,
 }
@@ -133,6 +138,7 @@ impl<E: Engine> Cpu<E> {
             nmi: false,
             upcall: None,
             unfinished: Unfinished::Nothing,
+            pointers_due: false,
             waits_for_startup: true,
         };
         cpu.reset();
@@ -145,6 +151,7 @@ impl<E: Engine> Cpu<E> {
             return exit;
         }
         self.unfinished = Unfinished::Nothing;
+        self.load_due_pointers(guest);
         let mut is_first = true;
         loop {
             let now = self.engine.services().now();
@@ -305,6 +312,16 @@ impl<E: Engine> Cpu<E> {
                 "vcpu {vcpu}: the processor refuses to run the guest: {}",
                 Explanation(&self.engine)
             ),
+        );
+        self.unknown()
+    }
+
+    /// The second stage is broken, which no guest can do: says where.
+    fn misconfigured(&self, at: u64) -> Exit {
+        let vcpu = self.vcpu.raw();
+        self.engine.services().log(
+            Level::Error,
+            format_args!("vcpu {vcpu}: the second stage's entry for {at:#x} means nothing to the processor"),
         );
         self.unknown()
     }

@@ -19,6 +19,66 @@ pub const INITIAL_DR6: u64 = 0xffff_0ff0;
 /// And the one that enables them.
 pub const INITIAL_DR7: u64 = 0x400;
 
+/// A register that AMD's control block carries and Intel's does not: there it stays in the processor, too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// CR2.
+    Cr2,
+    /// DR6.
+    Dr6,
+    /// STAR.
+    Star,
+    /// LSTAR.
+    LongStar,
+    /// CSTAR.
+    CompatStar,
+    /// SFMASK.
+    SyscallMask,
+    /// KERNEL_GS_BASE.
+    KernelGsBase,
+}
+
+impl Kept {
+    /// All of them, in the order of their places in a [`KeptRegisters`].
+    pub const ALL: [Self; 7] = [
+        Self::Cr2,
+        Self::Dr6,
+        Self::Star,
+        Self::LongStar,
+        Self::CompatStar,
+        Self::SyscallMask,
+        Self::KernelGsBase,
+    ];
+}
+
+/// A value for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeptRegisters([u64; Kept::ALL.len()]);
+
+impl KeptRegisters {
+    /// As after power-on.
+    pub const INITIAL: Self = Self([0, INITIAL_DR6, 0, 0, 0, 0, 0]);
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, register: Kept) -> u64 {
+        Kept::ALL
+            .into_iter()
+            .zip(self.0)
+            .find_map(|(other, value)| (other == register).then_some(value))
+            .unwrap_or(0)
+    }
+
+    /// Changes one of them.
+    pub fn set(&mut self, register: Kept, value: u64) {
+        for (other, place) in Kept::ALL.into_iter().zip(&mut self.0) {
+            if other == register {
+                *place = value;
+            }
+        }
+    }
+}
+
 /// Writes the state after power-on into an area: x87 control word 0x37f (as after FNINIT, which is what a boot loader
 /// would leave), MXCSR 0x1f80, all else zero. A zero header tells XRSTOR to take the initial values.
 pub fn reset(area: &mut [u8; AREA_BYTES]) {

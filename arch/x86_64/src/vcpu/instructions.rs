@@ -4,7 +4,9 @@
 
 use core::arch::asm;
 
-use super::extended_state::AREA_BYTES;
+use x86::msr::{IA32_CSTAR, IA32_FMASK, IA32_KERNEL_GSBASE, IA32_LSTAR, IA32_STAR, rdmsr, wrmsr};
+
+use super::extended_state::{AREA_BYTES, Kept};
 
 /// Stores all extended state that XCR0 enables.
 ///
@@ -89,6 +91,46 @@ pub(super) unsafe fn write_breakpoints([a, b, c, d]: [u64; 4]) {
             in(reg) a, in(reg) b, in(reg) c, in(reg) d,
             options(nomem, nostack, preserves_flags)
         );
+    }
+}
+
+/// Reads a register that a guest left in the processor.
+///
+/// # Safety
+/// The caller runs at privilege level 0 with DR7.GD clear.
+pub(super) unsafe fn read_kept(register: Kept) -> u64 {
+    let value: u64;
+    // SAFETY: the caller's contract; the MSRs exist on every processor with long mode.
+    unsafe {
+        match register {
+            Kept::Cr2 => asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)),
+            Kept::Dr6 => asm!("mov {}, dr6", out(reg) value, options(nomem, nostack, preserves_flags)),
+            Kept::Star => return rdmsr(IA32_STAR),
+            Kept::LongStar => return rdmsr(IA32_LSTAR),
+            Kept::CompatStar => return rdmsr(IA32_CSTAR),
+            Kept::SyscallMask => return rdmsr(IA32_FMASK),
+            Kept::KernelGsBase => return rdmsr(IA32_KERNEL_GSBASE),
+        }
+    }
+    value
+}
+
+/// Writes a register that a guest leaves in the processor.
+///
+/// # Safety
+/// As [`read_kept`]; the host uses none of them, and the value is one that the processor takes.
+pub(super) unsafe fn write_kept(register: Kept, value: u64) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match register {
+            Kept::Cr2 => asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            Kept::Dr6 => asm!("mov dr6, {}", in(reg) value, options(nomem, nostack, preserves_flags)),
+            Kept::Star => wrmsr(IA32_STAR, value),
+            Kept::LongStar => wrmsr(IA32_LSTAR, value),
+            Kept::CompatStar => wrmsr(IA32_CSTAR, value),
+            Kept::SyscallMask => wrmsr(IA32_FMASK, value),
+            Kept::KernelGsBase => wrmsr(IA32_KERNEL_GSBASE, value),
+        }
     }
 }
 

@@ -13,6 +13,9 @@ pub mod extended_state;
 pub(crate) mod instructions;
 #[cfg(target_os = "none")]
 pub(crate) mod page;
+#[cfg(target_os = "none")]
+pub(crate) mod processor;
 pub mod reason;
 #[cfg(target_os = "none")]
 pub(crate) mod resident;
+pub mod tags;

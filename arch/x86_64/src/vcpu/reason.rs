@@ -54,6 +54,13 @@ pub enum Reason {
     X87Freeze,
     /// The nested tables refused an access.
     NestedFault(NestedFault),
+    /// The nested tables have an entry at this guest-physical address that means nothing: they are broken.
+    Misconfigured {
+        /// The guest-physical address.
+        at: u64,
+    },
+    /// A task switch by hardware, which this processor does not do for guests.
+    TaskSwitch,
     /// A triple fault.
     Shutdown,
     /// The processor refused to run the control block.

@@ -12,7 +12,7 @@ use x86::controlregs::{Xcr0, xcr0 as xcr0_read, xcr0_write};
 use x86::msr::wrmsr;
 use xenvisor_core::memory::frames::{Frames, OutOfFrames};
 
-use super::extended_state::{self, INITIAL_XCR0};
+use super::extended_state::{self, INITIAL_XCR0, Kept, KeptRegisters};
 use super::instructions;
 use super::page::Page;
 
@@ -28,6 +28,8 @@ pub(crate) struct Abilities {
     pub(crate) has_tsc_aux: bool,
     /// Loading a state leaves x87 error pointers of the last one in place.
     pub(crate) leaks_x87_pointers: bool,
+    /// The control structure does not carry the registers of [`Kept`].
+    pub(crate) keeps_registers: bool,
     /// There is a barrier that keeps one guest's branches from steering another's.
     pub(crate) has_prediction_barrier: bool,
 }
@@ -36,6 +38,7 @@ pub(crate) struct Abilities {
 pub(crate) struct Extended {
     area: Page<[u8; extended_state::AREA_BYTES]>,
     breakpoints: [u64; 4],
+    kept: KeptRegisters,
     xcr0: u64,
     tsc_aux: u32,
 }
@@ -49,6 +52,7 @@ impl Extended {
         let mut extended = Self {
             area: Page::new(frames)?,
             breakpoints: [0; 4],
+            kept: KeptRegisters::INITIAL,
             xcr0: INITIAL_XCR0,
             tsc_aux: 0,
         };
@@ -59,6 +63,7 @@ impl Extended {
     fn reset(&mut self) {
         extended_state::reset(self.area.get_mut());
         self.breakpoints = [0; 4];
+        self.kept = KeptRegisters::INITIAL;
         self.xcr0 = INITIAL_XCR0;
         self.tsc_aux = 0;
     }
@@ -143,6 +148,25 @@ impl Resident {
         }
     }
 
+    /// A register of the state that no control structure carries.
+    pub(crate) fn kept(&self, extended: &Shared, register: Kept) -> u64 {
+        if self.holds(extended) {
+            // SAFETY: privilege level 0, and `holds` says that the value is this guest's.
+            return unsafe { instructions::read_kept(register) };
+        }
+        extended.lock().kept.get(register)
+    }
+
+    /// Changes a register of the state that no control structure carries. The value is one that a processor takes.
+    pub(crate) fn set_kept(&mut self, extended: &Shared, register: Kept, value: u64) {
+        if self.holds(extended) {
+            // SAFETY: privilege level 0; the host uses none of them, and the value has been checked for the guest.
+            unsafe { instructions::write_kept(register, value) };
+        } else {
+            extended.lock().kept.set(register, value);
+        }
+    }
+
     /// Keeps branches that were made until now from steering those that come.
     pub(crate) fn prediction_barrier(&self) {
         if self.abilities.has_prediction_barrier {
@@ -157,6 +181,11 @@ impl Resident {
         // what the guest has hidden from itself is kept too.
         unsafe {
             extended.breakpoints = instructions::read_breakpoints();
+            if self.abilities.keeps_registers {
+                for register in Kept::ALL {
+                    extended.kept.set(register, instructions::read_kept(register));
+                }
+            }
             if self.abilities.components == 0 {
                 instructions::fxsave(extended.area.get_mut());
             } else {
@@ -173,6 +202,11 @@ impl Resident {
         // against the components. The host's DR7 enables no breakpoint.
         unsafe {
             instructions::write_breakpoints(extended.breakpoints);
+            if self.abilities.keeps_registers {
+                for register in Kept::ALL {
+                    instructions::write_kept(register, extended.kept.get(register));
+                }
+            }
             if self.abilities.leaks_x87_pointers {
                 instructions::forget_x87_pointers();
             }

@@ -11,6 +11,7 @@ use x86::vmx::vmcs::control::{
 };
 use xenvisor_core::memory::frames::OutOfFrames;
 
+use super::controls::NoRealMode;
 use super::fields::low_half;
 
 /// Tertiary controls (SDM vol. 3 §A.3.4).
@@ -34,6 +35,8 @@ pub enum NoVmx {
     SwitchedOff,
     /// What we need of it is not there.
     Missing(Missing),
+    /// Its guests cannot run without paging, as all of ours begin.
+    NoRealMode(NoRealMode),
     /// The processor refuses to switch it on.
     Refused,
     /// No frames for its structures.
@@ -121,6 +124,7 @@ impl fmt::Display for NoVmx {
         match self {
             Self::NotThere => out.write_str("the processor has no VMX"),
             Self::SwitchedOff => out.write_str("firmware has switched VMX off"),
+            Self::NoRealMode(lacking) => lacking.fmt(out),
             Self::Refused => out.write_str("the processor refuses to switch VMX on"),
             Self::OutOfFrames => out.write_str("no memory for VMX's structures"),
             Self::Missing(missing) => {

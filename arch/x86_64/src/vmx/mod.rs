@@ -6,15 +6,25 @@
 //! They see a control structure as its [`fields`]. Sections of the SDM are those of its editions of 2023 and 2024.
 
 pub mod bitmaps;
+pub mod block;
 pub mod capability;
 pub mod check;
 pub mod controls;
+pub mod engine;
 pub mod event;
 mod field_name;
 pub mod fields;
+#[cfg(target_os = "none")]
+pub mod hardware;
+#[cfg(target_os = "none")]
+mod host_state;
 pub mod instruction_error;
+#[cfg(target_os = "none")]
+mod instructions;
 pub mod reason;
 pub mod segment;
 pub mod setup;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(target_os = "none")]
+mod world_switch;

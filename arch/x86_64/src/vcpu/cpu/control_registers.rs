@@ -83,6 +83,21 @@ impl<E: Engine> Cpu<E> {
             && (pages || old & CR0_PG == 0 || (self.code_size() != CodeSize::Bits64 && cr4 & CR4_PCIDE == 0))
     }
 
+    /// Loads the page directory pointers of a vcpu that begins with PAE paging. Without memory there, nothing is mapped.
+    pub(super) fn load_due_pointers(&mut self, guest: &dyn GuestRam) {
+        if core::mem::take(&mut self.pointers_due) {
+            let pointers = self.read_page_directory_pointers(guest).unwrap_or_default();
+            self.engine.set_page_directory_pointers(pointers);
+        }
+    }
+
+    /// Whether the engine's state is that of PAE paging.
+    pub(super) fn pages_by_pae(&self) -> bool {
+        self.engine.get(Register::Cr0) & CR0_PG != 0
+            && self.engine.get(Register::Cr4) & CR4_PAE != 0
+            && !self.is_long()
+    }
+
     /// The four entries that PAE paging begins with, where they can be loaded: a reserved bit in a present one is an
     /// error of the guest.
     fn read_page_directory_pointers(&self, guest: &dyn GuestRam) -> Option<[u64; 4]> {

@@ -53,7 +53,8 @@ impl<E: Engine> Cpu<E> {
             Reason::X87Freeze => Served::Again,
             Reason::Shutdown => Served::Exit(Exit::Shutdown),
             Reason::Invalid => Served::Exit(self.refused()),
-            Reason::Other => Served::Exit(self.unknown()),
+            Reason::Misconfigured { at } => Served::Exit(self.misconfigured(at)),
+            Reason::TaskSwitch | Reason::Other => Served::Exit(self.unknown()),
         }
     }
 

@@ -42,7 +42,7 @@ impl<E: Engine> Cpu<E> {
 }
 
 /// The instruction pointer so many bytes on, in code of that size.
-pub(in crate::vcpu) const fn advanced(rip: u64, length: u8, size: CodeSize) -> u64 {
+pub(crate) const fn advanced(rip: u64, length: u8, size: CodeSize) -> u64 {
     let next = rip.wrapping_add(length as u64);
     match size {
         CodeSize::Bits64 => next,

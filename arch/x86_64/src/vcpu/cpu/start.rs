@@ -105,6 +105,7 @@ impl<E: Engine> Cpu<E> {
         engine.set_table(Table::Global, 0, 0xffff);
         engine.set_table(Table::Interrupt, 0, 0xffff);
         self.engine.flush();
+        self.pointers_due = self.pages_by_pae();
     }
 }
 

@@ -1,14 +1,14 @@
-//! Tags for the translations that a processor keeps: each run of a vcpu on a pcpu carries an ASID, and whoever needs
-//! fresh translations takes a new one. When they run out, all are flushed at once and a new generation begins.
+//! Tags for the translations that a processor keeps (AMD: ASID, Intel: VPID): each run of a vcpu on a pcpu carries one,
+//! and whoever needs fresh translations takes a new one. When they run out, all are flushed at once and a new generation begins.
 //!
 //! One allocator per pcpu. Invariant: within one generation no number is given out twice, and a tag of an older
-//! generation is never used. ASID 0 is the host's. APM vol. 2 §15.16.
+//! generation is never used. Number 0 is the host's. APM vol. 2 §15.16; SDM vol. 3 §29.1.
 
 /// A tag, valid on one pcpu in one generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tag {
-    /// The number for the control block. Never 0.
-    pub asid: u32,
+    /// The number for the control structure. Never 0.
+    pub number: u32,
     generation: u64,
 }
 
@@ -23,14 +23,14 @@ pub struct Fresh {
 
 /// The tags of one pcpu.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asids {
+pub struct Tags {
     count: u32,
     next: u32,
     generation: u64,
 }
 
-impl Asids {
-    /// For a processor with `count` ASIDs, the host's 0 included (CPUID 0x8000_000a EBX). With fewer than 2 no
+impl Tags {
+    /// For a processor with `count` of them, the host's 0 included (CPUID 0x8000_000a EBX; Intel's have 0x1_0000). With fewer than 2 no
     /// guest can run; then every entry is a new generation of the one tag 1.
     #[must_use]
     pub const fn new(count: u32) -> Self {
@@ -56,7 +56,7 @@ impl Asids {
             self.generation = self.generation.wrapping_add(1);
         }
         let tag = Tag {
-            asid: self.next,
+            number: self.next,
             generation: self.generation,
         };
         self.next = self.next.saturating_add(1);
@@ -70,36 +70,36 @@ mod tests {
 
     #[test]
     fn the_first_tag_flushes_what_was_there_before() {
-        let mut asids = Asids::new(16);
-        assert!(asids.fresh().flush_all);
-        assert!(!asids.fresh().flush_all);
+        let mut tags = Tags::new(16);
+        assert!(tags.fresh().flush_all);
+        assert!(!tags.fresh().flush_all);
     }
 
     #[test]
     fn no_tag_is_given_out_twice_before_a_flush() {
         for count in [0, 1, 2, 3, 16, 0x8000] {
-            let mut asids = Asids::new(count);
+            let mut tags = Tags::new(count);
             let mut seen = std::collections::HashSet::new();
             for _ in 0..100 {
-                let fresh = asids.fresh();
-                assert_ne!(fresh.tag.asid, 0, "{count}");
-                assert!(fresh.tag.asid < count.max(2), "{count}");
+                let fresh = tags.fresh();
+                assert_ne!(fresh.tag.number, 0, "{count}");
+                assert!(fresh.tag.number < count.max(2), "{count}");
                 if fresh.flush_all {
                     seen.clear();
                 }
-                assert!(seen.insert(fresh.tag.asid), "{count}");
-                assert!(asids.is_current(fresh.tag));
+                assert!(seen.insert(fresh.tag.number), "{count}");
+                assert!(tags.is_current(fresh.tag));
             }
         }
     }
 
     #[test]
     fn a_tag_of_an_older_generation_is_stale() {
-        let mut asids = Asids::new(3);
-        let first = asids.fresh().tag;
-        assert!(asids.is_current(first));
-        asids.fresh();
-        assert!(asids.fresh().flush_all);
-        assert!(!asids.is_current(first));
+        let mut tags = Tags::new(3);
+        let first = tags.fresh().tag;
+        assert!(tags.is_current(first));
+        tags.fresh();
+        assert!(tags.fresh().flush_all);
+        assert!(!tags.is_current(first));
     }
 }

@@ -1,0 +1,56 @@
+//! The privileged instructions that the VMX backend needs outside of the world switch and of the `x86` crate.
+
+use core::arch::asm;
+
+/// What is forgotten by INVEPT and INVVPID.
+#[repr(C, align(16))]
+struct Descriptor {
+    what: u64,
+    reserved: u64,
+}
+
+/// INVEPT types (SDM vol. 3 §31.3, INVEPT).
+const SINGLE_CONTEXT: u64 = 1;
+const ALL_CONTEXTS: u64 = 2;
+
+/// Forgets what was translated through one second stage, by its pointer; or through all of them.
+///
+/// # Safety
+/// VMX is on, and the processor has this type of INVEPT.
+pub(super) unsafe fn invept(pointer: Option<u64>) {
+    let kind = if pointer.is_some() {
+        SINGLE_CONTEXT
+    } else {
+        ALL_CONTEXTS
+    };
+    let descriptor = Descriptor {
+        what: pointer.unwrap_or(0),
+        reserved: 0,
+    };
+    // SAFETY: the caller's contract; the instruction only forgets.
+    unsafe {
+        asm!("invept {}, [{}]", in(reg) kind, in(reg) &raw const descriptor, options(nostack, readonly))
+    };
+}
+
+/// Forgets what was translated under any tag but the host's 0.
+///
+/// # Safety
+/// VMX is on, and the processor has INVVPID for all contexts.
+pub(super) unsafe fn invvpid_all() {
+    let descriptor = Descriptor { what: 0, reserved: 0 };
+    // SAFETY: the caller's contract; the instruction only forgets.
+    unsafe {
+        asm!("invvpid {}, [{}]", in(reg) ALL_CONTEXTS, in(reg) &raw const descriptor, options(nostack, readonly))
+    };
+}
+
+/// Takes a non-maskable interrupt of the machine that an exit has taken from it: the host's handler runs.
+///
+/// # Safety
+/// The host's gates are loaded.
+pub(super) unsafe fn non_maskable_interrupt() {
+    // SAFETY: the caller's contract. The gate of vector 2 leads to the host's handler, as for a real one; its IRET ends
+    // the processor's blocking of further ones.
+    unsafe { asm!("int 2") };
+}
