@@ -7,7 +7,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::Domain;
-use crate::lock::{Rank, Ranked};
+use crate::domains::Domains;
 use crate::machine::{Level, Machine};
 use crate::memory::frames::Frames;
 use crate::number::DomainId;
@@ -27,7 +27,7 @@ pub struct Hypervisor {
     pub queues: Arc<RunQueues>,
     /// What answers guests from within.
     pub services: Vec<Box<dyn Service>>,
-    domains: Ranked<Vec<Arc<Domain>>>,
+    domains: Domains,
     /// How many domains there have been.
     editions: AtomicU64,
 }
@@ -42,14 +42,26 @@ impl Hypervisor {
         scheduler: Box<dyn Scheduler>,
         services: Vec<Box<dyn Service>>,
     ) -> Self {
-        let queues = Arc::new(RunQueues::new(machine.clone(), scheduler));
+        let queues = RunQueues::new(machine.clone(), scheduler);
+        Self::with_queues(machine, frames, policy, queues, services)
+    }
+
+    /// As [`Hypervisor::new`], with queues of several pools.
+    #[must_use]
+    pub fn with_queues(
+        machine: Arc<dyn Machine>,
+        frames: Arc<Frames>,
+        policy: Box<dyn Policy>,
+        queues: RunQueues,
+        services: Vec<Box<dyn Service>>,
+    ) -> Self {
         Self {
             machine,
             frames,
             policy,
-            queues,
+            queues: Arc::new(queues),
             services,
-            domains: Ranked::new(Rank::DomainList, Vec::new()),
+            domains: Domains::default(),
             editions: AtomicU64::new(0),
         }
     }
@@ -63,21 +75,23 @@ impl Hypervisor {
     /// The domain with this number.
     #[must_use]
     pub fn domain(&self, id: DomainId) -> Option<Arc<Domain>> {
-        let domains = self.domains.lock();
-        let at = domains.binary_search_by_key(&id, |domain| domain.id).ok()?;
-        domains.get(at).cloned()
+        self.domains.get(id)
     }
 
     /// All domains, in the order of their numbers.
     #[must_use]
     pub fn domains(&self) -> Vec<Arc<Domain>> {
-        self.domains.lock().clone()
+        let mut all = Vec::new();
+        self.domains.for_each(|domain| all.push(domain));
+        all
     }
 
     /// The numbers of all domains, lowest first.
     #[must_use]
     pub fn domain_ids(&self) -> Vec<DomainId> {
-        self.domains.lock().iter().map(|domain| domain.id).collect()
+        let mut all = Vec::new();
+        self.domains.for_each(|domain| all.push(domain.id));
+        all
     }
 
     /// Lists a domain that has been built.
@@ -85,21 +99,12 @@ impl Hypervisor {
     /// # Errors
     /// When there is no memory for the list, or the number is taken; then nothing has changed.
     pub fn list(&self, domain: Arc<Domain>) -> Result<(), OutOfMemory> {
-        let mut domains = self.domains.lock();
-        domains.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let at = domains
-            .binary_search_by_key(&domain.id, |listed| listed.id)
-            .err()
-            .ok_or(OutOfMemory)?;
-        domains.insert(at, domain);
-        Ok(())
+        self.domains.insert(domain)
     }
 
     /// Takes a domain off the list: nobody new finds it.
     pub fn unlist(&self, id: DomainId) -> Option<Arc<Domain>> {
-        let mut domains = self.domains.lock();
-        let at = domains.binary_search_by_key(&id, |domain| domain.id).ok()?;
-        Some(domains.remove(at))
+        self.domains.remove(id)
     }
 
     /// A service.

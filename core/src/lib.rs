@@ -18,6 +18,7 @@ extern crate std;
 pub mod build;
 pub mod clock;
 pub mod domain;
+mod domains;
 pub mod event;
 pub mod grant;
 pub mod hypervisor;

@@ -35,6 +35,8 @@ pub enum Rank {
     Mail,
     /// Run queues: taken to wake a vcpu, from nearly everywhere.
     Scheduler,
+    /// A vcpu's account of its time: written where its activity changes.
+    Books,
     /// Console and trace output: a leaf.
     Output,
 }
@@ -60,6 +62,27 @@ impl<T> Ranked<T> {
         Held {
             guard: self.inner.lock(),
             _order: order,
+        }
+    }
+}
+
+impl<T> Ranked<T> {
+    /// Takes the lock if it is free now.
+    pub fn try_lock(&self) -> Option<Held<'_, T>> {
+        let order = order::Step::taken(self.rank);
+        Some(Held {
+            guard: self.inner.try_lock()?,
+            _order: order,
+        })
+    }
+
+    /// Takes the lock, and calls `pause` for as long as it is not free: for locks that are held while guests run.
+    pub fn lock_patiently(&self, mut pause: impl FnMut()) -> Held<'_, T> {
+        loop {
+            if let Some(held) = self.try_lock() {
+                return held;
+            }
+            pause();
         }
     }
 }

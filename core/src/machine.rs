@@ -30,12 +30,31 @@ pub trait Machine: Send + Sync {
     /// Wall-clock time at [`Instant::ZERO`], in nanoseconds since 1970-01-01 00:00 UTC.
     fn wall_clock_at_zero_ns(&self) -> u64;
 
-    /// Makes the pcpu leave its guest (or its sleep) soon, so that it looks again at what is to be done.
+    /// How many pcpus run guests: numbers 0 to one less. The first is the one that boots, and runs the keeper.
+    fn pcpus(&self) -> u32 {
+        1
+    }
+
+    /// Runs `others` on every pcpu but the first, and `first` on this one, which is the first; comes back when all have
+    /// come to their end. On a machine with one pcpu that is `first` alone.
+    fn run_on_all(&self, others: &(dyn Fn(PcpuId) + Sync), first: &mut dyn FnMut()) {
+        let _ = others;
+        first();
+    }
+
+    /// Makes the pcpu leave its guest (or its sleep) soon, so that it looks again at what is to be done. A kick is never
+    /// lost: one that comes while the pcpu is in neither ends its next stay in a guest, or its next sleep, at once.
+    /// May be called from any pcpu, for any, with locks held.
     fn kick(&self, pcpu: PcpuId);
 
-    /// Sleeps until something happens that the caller should look at: a kick, input, or `until`.
-    /// May return early; never returns late by more than the timer's resolution.
-    fn sleep(&self, until: Instant);
+    /// The calling pcpu waits for another, again and again: whatever makes that cheaper.
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Lets the calling pcpu, which is `pcpu`, sleep until something happens that it should look at: a kick, input, or
+    /// `until`. May return early; never returns late by more than the timer's resolution.
+    fn sleep(&self, pcpu: PcpuId, until: Instant);
 
     /// An empty second stage, its tables taken from `frames`.
     ///
@@ -154,6 +173,16 @@ pub struct NotRam(pub GuestAddr);
 pub trait VirtCpu: Send {
     /// Puts the vcpu at the beginning of a program. Also what a new vcpu needs before its first `run`.
     fn start(&mut self, state: &StartState);
+
+    /// The calling pcpu, which is `pcpu`, is about to run it: a turn begins. Whatever of it only this pcpu can load or
+    /// must forget is loaded and forgotten here (translations of an earlier stay, for one).
+    fn arrive(&mut self, pcpu: PcpuId) {
+        let _ = pcpu;
+    }
+
+    /// The turn is over. The next one may be on another pcpu: whatever of it is left on this one is put where another
+    /// finds it.
+    fn depart(&mut self) {}
 
     /// Runs guest code until there is something to do for the hypervisor, or `until`.
     ///

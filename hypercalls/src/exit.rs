@@ -229,10 +229,8 @@ pub fn signal(domain: &Domain, from: &Vcpu, processor: &mut Processor, ipi: Ipi)
             processor.unsent = Some(ipi);
         }
         let starts = matches!(ipi.kind, IpiKind::Init | IpiKind::Startup { .. });
-        if starts && vcpu.activity.start() {
-            // It finds out by itself whether it is meant.
-            domain.queues.enqueue(vcpu);
-        } else {
+        // One that is started finds out by itself whether it is meant.
+        if !(starts && domain.start_vcpu(vcpu)) {
             domain.queues.wake(vcpu);
         }
     }

@@ -12,12 +12,13 @@ use xenvisor_core::domain::life::{Reason, SuspendResult};
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::machine::{Level, Machine};
 use xenvisor_core::memory::frames::Frames;
-use xenvisor_core::number::{DomainId, PcpuId};
+use xenvisor_core::number::DomainId;
 use xenvisor_core::policy::Tally;
+use xenvisor_core::sched::RunQueues;
 use xenvisor_core::service::Service;
 use xenvisor_core::system::{AfterEnd, BootError, Guest, GuestId, System};
 
-use crate::run::{Keeper, Work, run};
+use crate::run::{Keeper, Work, run_everywhere};
 
 /// How it went, when the last guest has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,8 +68,9 @@ pub fn launch(
     system.apply(command_line)?;
     system.check()?;
     let ids = system.ids();
-    let (policy, scheduler, guests) = system.into_parts();
-    let hypervisor = Hypervisor::new(machine, frames, policy, scheduler, services);
+    let (policy, pools, guests) = system.into_parts();
+    let queues = RunQueues::in_pools(machine.clone(), &pools);
+    let hypervisor = Hypervisor::with_queues(machine, frames, policy, queues, services);
     let mut keeper = Launcher::new(&ids, &guests);
     for (id, guest) in ids.iter().zip(&guests) {
         match start(&hypervisor, id.domain(), guest) {
@@ -76,7 +78,7 @@ pub fn launch(
             None => keeper.ended = Ended::Badly,
         }
     }
-    run(&hypervisor, PcpuId::new(0), &mut keeper);
+    run_everywhere(&hypervisor, &mut keeper);
     let Launcher { ended, fates, .. } = keeper;
     Ok(Finished {
         ended,

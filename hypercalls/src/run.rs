@@ -13,11 +13,12 @@ use xenvisor_core::domain::Domain;
 use xenvisor_core::domain::life::{Life, Reason};
 use xenvisor_core::event::{Virq, stop_poll};
 use xenvisor_core::hypervisor::Hypervisor;
-use xenvisor_core::number::{PcpuId, Vector};
+use xenvisor_core::machine::Exit;
+use xenvisor_core::number::{DomainId, PcpuId, Vector};
 use xenvisor_core::sched::{Sleeper, Slice, VcpuKey};
 use xenvisor_core::vcpu::mail::News;
 use xenvisor_core::vcpu::runstate::State;
-use xenvisor_core::vcpu::{Processor, Vcpu, Wait};
+use xenvisor_core::vcpu::{ActivityCell, Processor, Vcpu, Wait};
 
 use crate::exit::{self, Next};
 
@@ -44,47 +45,63 @@ pub enum Work {
 /// How long a sleeping pcpu waits at most before it looks at input again.
 const NAP_NS: u64 = 1_000_000_000;
 
-/// Runs guests on a pcpu until the keeper says that this is all.
+/// Runs guests on all pcpus, the calling one being the first, until the keeper says that this is all.
+pub fn run_everywhere(hypervisor: &Hypervisor, keeper: &mut dyn Keeper) {
+    let others = |pcpu| help(hypervisor, pcpu);
+    hypervisor
+        .machine
+        .run_on_all(&others, &mut || run(hypervisor, PcpuId::new(0), keeper));
+}
+
+/// Runs guests on the first pcpu until the keeper says that this is all; then the others stop too.
 pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
     loop {
-        if hypervisor.queues.takes_attention() {
-            report_ended(hypervisor, keeper);
+        while let Some(id) = hypervisor.queues.takes_attention() {
+            report_ended(hypervisor, id, keeper);
         }
         let work = keeper.work(hypervisor);
         if work == Work::Finished {
-            return;
+            return hypervisor.queues.finish();
         }
         for service in &hypervisor.services {
             service.poll(hypervisor);
         }
         let now = hypervisor.machine.now();
-        wake_due(hypervisor, now);
-        match hypervisor.queues.next(pcpu) {
-            Some((key, slice)) => turn(hypervisor, pcpu, key, slice),
+        wake_due(hypervisor, pcpu, now);
+        match hypervisor.queues.next(pcpu, now) {
+            Some((claim, slice)) => turn(hypervisor, pcpu, claim.key, slice),
             None if work == Work::More => {}
-            None => hypervisor
-                .machine
-                .sleep(hypervisor.queues.next_alarm().min(now.after_ns(NAP_NS))),
+            None => hypervisor.queues.idle(pcpu, now, now.after_ns(NAP_NS)),
         }
     }
 }
 
-/// Tells the keeper of each domain that has shut down since.
-fn report_ended(hypervisor: &Hypervisor, keeper: &mut dyn Keeper) {
-    // By number, one at a time: whoever is told holds the last hold on the domain.
-    for id in hypervisor.domain_ids() {
-        let Some(domain) = hypervisor.domain(id) else {
-            continue;
-        };
-        let life = *domain.life.lock();
-        if let Life::ShutDown(reason) = life {
-            keeper.ended(hypervisor, domain, reason);
+/// Runs guests on a pcpu that is not the first until all is over.
+pub fn help(hypervisor: &Hypervisor, pcpu: PcpuId) {
+    while !hypervisor.queues.is_finished() {
+        let now = hypervisor.machine.now();
+        wake_due(hypervisor, pcpu, now);
+        match hypervisor.queues.next(pcpu, now) {
+            Some((claim, slice)) => turn(hypervisor, pcpu, claim.key, slice),
+            // Nothing but a kick or an alarm concerns it: it has no tick.
+            None => hypervisor.queues.idle(pcpu, now, Instant::FAR),
         }
     }
 }
 
-fn wake_due(hypervisor: &Hypervisor, now: Instant) {
-    while let Some(sleeper) = hypervisor.queues.due(now) {
+/// Tells the keeper of a domain that has shut down.
+fn report_ended(hypervisor: &Hypervisor, id: DomainId, keeper: &mut dyn Keeper) {
+    let Some(domain) = hypervisor.domain(id) else {
+        return;
+    };
+    let life = *domain.life.lock();
+    if let Life::ShutDown(reason) = life {
+        keeper.ended(hypervisor, domain, reason);
+    }
+}
+
+fn wake_due(hypervisor: &Hypervisor, pcpu: PcpuId, now: Instant) {
+    while let Some(sleeper) = hypervisor.queues.due(pcpu, now) {
         match sleeper {
             Sleeper::Vcpu(key) => {
                 if let Some(domain) = hypervisor.domain(key.domain)
@@ -108,48 +125,108 @@ fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, key: VcpuKey, slice: Slice) {
         return;
     };
     let Some(vcpu) = domain.vcpu(key.vcpu) else { return };
-    let mut processor = vcpu.cpu.lock();
-    if !vcpu.activity.run(pcpu) {
+    vcpu.seat.unqueue();
+    // Another pcpu may still be on its way out of it, if it was stopped and started again.
+    let mut processor = vcpu.cpu.lock_patiently(|| hypervisor.machine.relax());
+    let now = hypervisor.machine.now();
+    if !vcpu.enter(State::Running, now, |activity| activity.run(pcpu)) {
         return;
     }
-    let mut now = hypervisor.machine.now();
+    hypervisor.queues.begin(pcpu, vcpu);
+    processor.cpu.arrive(pcpu);
     let end = now.after_ns(slice.ns);
+    let (ending, now) = stay(hypervisor, pcpu, &domain, vcpu, &mut processor, end);
+    processor.cpu.depart();
+    hypervisor.queues.end(pcpu, vcpu, now);
+    match ending {
+        Ending::Waits => block(&domain, vcpu, &processor, now),
+        Ending::GoesOn => requeue(&domain, vcpu, &processor, now),
+        Ending::Left => {}
+    }
+}
+
+/// How a turn ends.
+enum Ending {
+    /// The vcpu wants another turn.
+    GoesOn,
+    /// It waits for something.
+    Waits,
+    /// It, or its domain, has ended.
+    Left,
+}
+
+/// Runs a vcpu until its turn is over; how it ended, and when.
+fn stay(
+    hypervisor: &Hypervisor,
+    pcpu: PcpuId,
+    domain: &Arc<Domain>,
+    vcpu: &Vcpu,
+    processor: &mut Processor,
+    end: Instant,
+) -> (Ending, Instant) {
+    let mut now = hypervisor.machine.now();
     if let Some(state) = vcpu.take_begin() {
         processor.cpu.start(&state);
         processor.wait = Wait::No;
     }
-    books::enter(vcpu, State::Running, now);
-    books::publish_runstate(&domain, vcpu, processor.cpu.as_ref(), now);
+    books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
     if let Some(ipi) = processor.unsent {
-        exit::signal(&domain, vcpu, &mut processor, ipi);
+        exit::signal(domain, vcpu, processor, ipi);
     }
     loop {
-        fire(&domain, vcpu, &mut processor, now);
-        read_mail(&domain, vcpu, &mut processor);
+        fire(domain, vcpu, processor, now);
+        read_mail(domain, vcpu, processor);
         if !vcpu.has_begun() {
             // Woken by an interrupt that was not meant for it.
-            vcpu.activity.stop();
-            return books::enter(vcpu, State::Offline, now);
+            vcpu.enter(State::Offline, now, |activity| {
+                activity.stop();
+                true
+            });
+            return (Ending::Left, now);
         }
         if !still_runs(vcpu) {
-            return;
+            return (Ending::Left, now);
         }
-        if processor.wait != Wait::No && !woken(&domain, vcpu, &mut processor) {
-            return block(&domain, vcpu, &processor, now);
+        if processor.wait != Wait::No && !woken(domain, vcpu, processor) {
+            return (Ending::Waits, now);
         }
-        end_poll(&domain, vcpu, &mut processor);
+        end_poll(domain, vcpu, processor);
         processor.wait = Wait::No;
-        let until = vcpu.timers.lock().next().map_or(end, |next| next.min(end));
-        let exit = processor.cpu.run(&domain.guest_memory(), until);
+        let exit = enter_guest(hypervisor, pcpu, domain, vcpu, processor, end);
         now = hypervisor.machine.now();
-        match exit::serve(hypervisor, &domain, vcpu, &mut processor, exit, now) {
-            Next::Go if now < end => {}
-            // Nobody else waits: the slice is begun anew outside, where input and alarms are looked at.
-            Next::Go | Next::Yield => return requeue(&domain, vcpu, &processor, now),
+        let next = exit::serve(hypervisor, domain, vcpu, processor, exit, now);
+        wake_due(hypervisor, pcpu, now);
+        match next {
+            Next::Go if now < end && !hypervisor.queues.gives_way(pcpu, now) => {}
+            // Nobody else waits: the slice is begun anew outside, where input is looked at.
+            Next::Go | Next::Yield => return (Ending::GoesOn, now),
             Next::Wait => {}
-            Next::Leave => return,
+            Next::Leave => return (Ending::Left, now),
         }
     }
+}
+
+/// One stay in the guest, with nothing cached that is no longer true.
+fn enter_guest(
+    hypervisor: &Hypervisor,
+    pcpu: PcpuId,
+    domain: &Domain,
+    vcpu: &Vcpu,
+    processor: &mut Processor,
+    end: Instant,
+) -> Exit {
+    let generation = domain.translations.enter(&vcpu.inside, || ());
+    if processor.generation != generation {
+        processor.cpu.flush();
+        processor.generation = generation;
+    }
+    let others = hypervisor.queues.enter_guest(pcpu);
+    let timers = vcpu.timers.lock().next().unwrap_or(Instant::FAR);
+    let until = end.min(timers).min(others);
+    let exit = processor.cpu.run(&domain.guest_memory(), until);
+    vcpu.inside.leave();
+    hypervisor.queues.leave_guest(pcpu);
+    exit
 }
 
 fn still_runs(vcpu: &Vcpu) -> bool {
@@ -172,9 +249,6 @@ fn fire(domain: &Arc<Domain>, vcpu: &Vcpu, processor: &mut Processor, now: Insta
 fn read_mail(domain: &Domain, vcpu: &Vcpu, processor: &mut Processor) {
     let news = vcpu.mail.take();
     let cpu = &mut processor.cpu;
-    if news.contains(News::FLUSH) {
-        cpu.flush();
-    }
     if news.contains(News::NMI) {
         cpu.raise_nmi();
     }
@@ -226,25 +300,27 @@ fn woken(domain: &Domain, vcpu: &Vcpu, processor: &mut Processor) -> bool {
 
 /// The vcpu sleeps until its next deadline or until it is woken.
 fn block(domain: &Domain, vcpu: &Vcpu, processor: &Processor, now: Instant) {
-    books::enter(vcpu, State::Blocked, now);
-    books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
     set_alarm(domain, vcpu, processor);
     // First it says that it sleeps, then it looks at its mail once more: a waker does the reverse.
-    if vcpu.activity.sleep() && !vcpu.mail.is_empty() {
+    let sleeps = vcpu.enter(State::Blocked, now, ActivityCell::sleep);
+    books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
+    if sleeps && !vcpu.mail.is_empty() {
         domain.queues.wake(vcpu);
     }
 }
 
 /// The vcpu waits for its next turn.
 fn requeue(domain: &Domain, vcpu: &Vcpu, processor: &Processor, now: Instant) {
-    books::enter(vcpu, State::Runnable, now);
+    let waits = vcpu.enter(State::Runnable, now, ActivityCell::requeue);
     books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
-    domain.queues.requeue(vcpu);
+    if waits {
+        domain.queues.requeue(vcpu, now);
+    }
 }
 
 fn set_alarm(domain: &Domain, vcpu: &Vcpu, processor: &Processor) {
     let timers = vcpu.timers.lock().next();
     let apic = processor.cpu.next_deadline();
     let next = [timers, apic].into_iter().flatten().min();
-    domain.queues.set_alarm(vcpu.key, next);
+    domain.queues.set_alarm(vcpu, next);
 }

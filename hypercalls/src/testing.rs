@@ -66,7 +66,7 @@ impl Machine for Board {
         0
     }
     fn kick(&self, _: PcpuId) {}
-    fn sleep(&self, _: Instant) {}
+    fn sleep(&self, _: PcpuId, _: Instant) {}
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
         let format = Plain {
             highest_leaf: p2m::Level(2),

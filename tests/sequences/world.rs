@@ -98,7 +98,7 @@ impl World {
                 .unwrap();
         }
         for vcpu in &domain.vcpus {
-            self.hypervisor.queues.add(vcpu.key).unwrap();
+            self.hypervisor.queues.add(vcpu).unwrap();
         }
         self.hypervisor.list(domain).unwrap();
     }
@@ -289,7 +289,7 @@ impl Machine for Board {
         0
     }
     fn kick(&self, _: PcpuId) {}
-    fn sleep(&self, _: Instant) {}
+    fn sleep(&self, _: PcpuId, _: Instant) {}
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
         let format = Plain {
             highest_leaf: TableLevel(2),

@@ -26,6 +26,8 @@ use crate::machine::Shared;
 
 /// What an access to memory costs, about.
 const ACCESS_NS: u64 = 100;
+/// How long a guest computes at least before it can be interrupted.
+const COMPUTE_AT_ONCE_NS: u64 = 50_000;
 /// What an exit costs, about.
 const EXIT_NS: u64 = 1000;
 /// Nothing is at addresses beyond these.
@@ -68,6 +70,8 @@ struct Frame {
 /// What became of an action.
 enum Step {
     Done(Done),
+    /// It is not done, and goes on.
+    Goes,
     Exit(Exit),
 }
 
@@ -230,7 +234,7 @@ impl SimCpu {
     }
 
     /// Performs an action. One that is an exit stays the frame's action if it is still to be completed.
-    fn perform(&mut self, ram: &dyn GuestRam, action: Action) -> Step {
+    fn perform(&mut self, ram: &dyn GuestRam, action: Action, until: Instant) -> Step {
         let (step, keep) = match action {
             Action::Read { at, bytes } => {
                 let mut into = vec![0; bytes];
@@ -258,10 +262,7 @@ impl SimCpu {
                 (Step::Exit(Exit::PortWrite { port, bytes, value }), Some(action))
             }
             Action::Counter => (Step::Done(Done::Number(self.machine.counter())), None),
-            Action::Compute { ns } => {
-                self.machine.worked_ns(ns);
-                (Step::Done(Done::Plainly), None)
-            }
+            Action::Compute { ns } => self.compute(ns, until),
             Action::Interrupts(on) => {
                 let was = self.set_interrupts(on);
                 (Step::Done(Done::Number(was.into())), None)
@@ -286,6 +287,23 @@ impl SimCpu {
             frame.action = keep;
         }
         step
+    }
+
+    /// Computes for a while: no longer at once than it may run, or than others may have to wait for it.
+    fn compute(&self, ns: u64, until: Instant) -> (Step, Option<Action>) {
+        let left = until.ns_since(self.machine.now()).max(COMPUTE_AT_ONCE_NS);
+        let at_once = if self.machine.has_others() {
+            COMPUTE_AT_ONCE_NS
+        } else {
+            left
+        };
+        if ns <= at_once {
+            self.machine.worked_ns(ns);
+            return (Step::Done(Done::Plainly), None);
+        }
+        self.machine.worked_exactly_ns(at_once);
+        let ns = ns.saturating_sub(at_once);
+        (Step::Goes, Some(Action::Compute { ns }))
     }
 
     /// An exit after which the guest goes on behind the instruction.
@@ -367,6 +385,7 @@ impl VirtCpu for SimCpu {
         loop {
             // The upcall line waits for interrupts to be enabled: look at it anew, by leaving and entering.
             let window = self.interrupts_enabled() && self.upcall.is_some() && !entry;
+            self.machine.give_way();
             if window || self.machine.takes_kick() || self.machine.now() >= until {
                 return Exit::Preempted;
             }
@@ -379,11 +398,12 @@ impl VirtCpu for SimCpu {
                 Ok(None) => continue,
                 Err(exit) => return exit,
             };
-            match self.perform(guest, action) {
+            match self.perform(guest, action, until) {
                 Step::Done(done) => {
                     self.machine.worked_ns(ACCESS_NS);
                     self.end(done);
                 }
+                Step::Goes => {}
                 Step::Exit(exit) => {
                     self.machine.worked_ns(EXIT_NS);
                     return exit;

@@ -17,6 +17,7 @@ pub mod guest;
 pub mod kernel;
 pub mod machine;
 pub mod memory;
+mod pcpus;
 pub mod programs;
 pub mod record;
 pub mod schedule;

@@ -4,7 +4,7 @@
 //! at once. Nothing else moves the clock.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xenvisor_core::clock::{Instant, TimeScale};
@@ -18,6 +18,7 @@ use xenvisor_core::testing::Random;
 
 use crate::cpu::SimCpu;
 use crate::memory::SimMemory;
+use crate::pcpus::Pcpus;
 use crate::programs::Programs;
 use crate::record::{Line, Record};
 
@@ -39,10 +40,8 @@ pub struct SimMachine {
 pub(crate) struct Shared {
     memory: Arc<SimMemory>,
     door: Arc<dyn MachineMemory>,
-    /// Nanoseconds since the beginning.
-    clock: AtomicU64,
+    pcpus: Pcpus,
     scale: TimeScale,
-    kicked: AtomicBool,
     /// How often the machine has gone to sleep since a guest last did anything.
     naps: AtomicU64,
     chance: Mutex<Random>,
@@ -60,6 +59,12 @@ impl SimMachine {
     /// As [`SimMachine::new`], with so many bytes of memory.
     #[must_use]
     pub fn with_memory(seed: u64, programs: Programs, bytes: u64) -> Self {
+        Self::with_pcpus(seed, programs, bytes, 1)
+    }
+
+    /// As [`SimMachine::with_memory`], with so many pcpus. They run one at a time, in an order that the seed decides.
+    #[must_use]
+    pub fn with_pcpus(seed: u64, programs: Programs, bytes: u64, pcpus: u32) -> Self {
         let memory = Arc::new(SimMemory::new(bytes));
         let scale = TimeScale::from_hz(COUNTER_HZ, 0, Instant::ZERO).unwrap_or(TimeScale {
             base_ticks: 0,
@@ -70,9 +75,8 @@ impl SimMachine {
         let shared = Shared {
             door: memory.clone(),
             memory,
-            clock: AtomicU64::new(0),
+            pcpus: Pcpus::new(usize::try_from(pcpus).unwrap_or(1)),
             scale,
-            kicked: AtomicBool::new(false),
             naps: AtomicU64::new(0),
             chance: Mutex::new(Random::new(seed)),
             record: Mutex::new(Record::default()),
@@ -110,6 +114,11 @@ impl SimMachine {
         self.shared.naps.load(Ordering::Relaxed)
     }
 
+    /// Lets all pcpus run at once from now on, as real threads: for tests of races. Then nothing is the same twice.
+    pub fn let_loose(&self) {
+        self.shared.pcpus.let_loose();
+    }
+
     /// Lets time pass.
     pub fn pass_ns(&self, ns: u64) {
         self.shared.pass_ns(ns);
@@ -122,7 +131,7 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Instant {
-        Instant::from_ns(self.clock.load(Ordering::Relaxed))
+        self.pcpus.now()
     }
 
     /// The counter that guests can read.
@@ -131,7 +140,7 @@ impl Shared {
     }
 
     fn pass_ns(&self, ns: u64) {
-        self.clock.fetch_add(ns, Ordering::Relaxed);
+        self.pcpus.pass_ns(ns);
     }
 
     /// A guest has done something that takes about `ns`.
@@ -143,9 +152,25 @@ impl Shared {
         self.pass_ns(about.max(1));
     }
 
+    /// A guest has done something that takes as long as that.
+    pub(crate) fn worked_exactly_ns(&self, ns: u64) {
+        self.naps.store(0, Ordering::Relaxed);
+        self.pass_ns(ns);
+    }
+
+    /// Whether there are other pcpus, which see what this one does while it does it.
+    pub(crate) fn has_others(&self) -> bool {
+        self.pcpus.count() > 1
+    }
+
+    /// Lets another pcpu go on, if it is its turn.
+    pub(crate) fn give_way(&self) {
+        self.pcpus.give_way();
+    }
+
     /// Whether the vcpu was kicked since this was last asked.
     pub(crate) fn takes_kick(&self) -> bool {
-        self.kicked.swap(false, Ordering::Relaxed)
+        self.pcpus.takes_kick()
     }
 
     pub(crate) fn log(&self, level: Level, domain: Option<DomainId>, line: fmt::Arguments<'_>) {
@@ -176,13 +201,29 @@ impl Machine for SimMachine {
         WALL_CLOCK_AT_ZERO_NS
     }
 
-    fn kick(&self, _: PcpuId) {
-        self.shared.kicked.store(true, Ordering::Relaxed);
+    fn pcpus(&self) -> u32 {
+        u32::try_from(self.shared.pcpus.count()).unwrap_or(1)
     }
 
-    fn sleep(&self, until: Instant) {
-        self.shared.clock.fetch_max(until.as_ns(), Ordering::Relaxed);
-        self.shared.naps.fetch_add(1, Ordering::Relaxed);
+    fn run_on_all(&self, others: &(dyn Fn(PcpuId) + Sync), first: &mut dyn FnMut()) {
+        let others = |pcpu| others(PcpuId::new(pcpu));
+        self.shared.pcpus.run_on_all(&others, first);
+    }
+
+    fn kick(&self, pcpu: PcpuId) {
+        self.shared.pcpus.kick(pcpu.raw());
+    }
+
+    fn relax(&self) {
+        self.shared.pcpus.relax();
+    }
+
+    fn sleep(&self, pcpu: PcpuId, until: Instant) {
+        // The first one sleeps a bounded time at once, so its naps are a measure of time in which nothing happens.
+        if pcpu.raw() == 0 {
+            self.shared.naps.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shared.pcpus.sleep(until);
     }
 
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {

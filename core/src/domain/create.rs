@@ -21,7 +21,7 @@ use crate::memory::domain_memory::{DomainMemory, PopulateError};
 use crate::memory::frames::{Frames, OutOfFrames, Owner};
 use crate::memory::leaving::Leaving;
 use crate::number::{DomainId, GuestAddr, Mfn, Order, VcpuId};
-use crate::sched::VcpuKey;
+use crate::sched::{Share, VcpuKey};
 use crate::service::ServiceId;
 use crate::system::Guest;
 use crate::vcpu::{Vcpu, time};
@@ -103,12 +103,12 @@ pub fn create<'a>(
     }
     attach(hypervisor, &domain)?;
     for (n, vcpu) in domain.vcpus.iter().enumerate() {
-        if hypervisor.queues.add(vcpu.key).is_err() {
+        if hypervisor.queues.add(vcpu).is_err() {
             domain
                 .vcpus
                 .iter()
                 .take(n)
-                .for_each(|vcpu| hypervisor.queues.remove(vcpu.key));
+                .for_each(|vcpu| hypervisor.queues.remove(vcpu));
             detach(hypervisor, &domain, hypervisor.services.len());
             return Err(CreateError::Books);
         }
@@ -160,7 +160,13 @@ fn assemble<'a>(
                 frames,
             })
             .map_err(no_memory)?;
-        vcpus.push(Vcpu::new(VcpuKey { domain: id, vcpu }, cpu, machine.now()));
+        let vcpu = Vcpu::new(VcpuKey { domain: id, vcpu }, cpu, machine.now());
+        vcpu.seat.set_share(Share {
+            weight: guest.weight,
+            cap: guest.cap,
+        });
+        vcpu.seat.set_affinity(guest.pcpus, guest.prefers);
+        vcpus.push(vcpu);
     }
     let shared_info = SharedInfo::allocate(frames).map_err(no_memory)?;
     let limit = guest.event_channels.saturating_add(1);

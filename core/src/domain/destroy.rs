@@ -1,7 +1,7 @@
 //! The end of a domain, in slices, so that others run meanwhile however large it was.
 //!
 //! ```text
-//!   unlisted ──> ports closed ──> mappings given up ──> services told, memory given back ──> gone
+//!   unlisted ──> no pcpu runs it ──> ports closed ──> mappings given up ──> services told, memory given back ──> gone
 //! ```
 //!
 //! From the first step on nobody new finds it. What others still use of it (frames they have mapped, ports they look at)
@@ -32,6 +32,7 @@ pub struct Destruction {
 /// What comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
+    Pcpus,
     Ports(Port),
     Mappings(GrantHandle),
     Services,
@@ -44,14 +45,11 @@ impl Destruction {
     pub fn begin(hypervisor: &Hypervisor, domain: Arc<Domain>) -> Self {
         *domain.life.lock() = Life::Dying;
         hypervisor.unlist(domain.id);
-        for vcpu in &domain.vcpus {
-            hypervisor.queues.remove(vcpu.key);
-        }
         hypervisor.queues.remove_watchdogs(domain.id);
         domain.ports.lock().retire();
         Self {
             domain,
-            step: Step::Ports(Port::new(0)),
+            step: Step::Pcpus,
         }
     }
 
@@ -66,6 +64,14 @@ impl Destruction {
         let domain = &self.domain;
         let find = |id| hypervisor.domain(id);
         self.step = match self.step {
+            // Vcpus were told to stop; one that was in the guest then may still be on its way out.
+            Step::Pcpus if domain.vcpus.iter().any(|vcpu| vcpu.cpu.try_lock().is_none()) => Step::Pcpus,
+            Step::Pcpus => {
+                for vcpu in &domain.vcpus {
+                    hypervisor.queues.remove(vcpu);
+                }
+                Step::Ports(Port::new(0))
+            }
             Step::Ports(from) => match close_some(&**domain, from, PORTS, find) {
                 Progress::Continue(next) => Step::Ports(next),
                 _ => Step::Mappings(GrantHandle::new(0)),
@@ -94,5 +100,7 @@ impl Destruction {
 /// Takes a domain apart in one go.
 pub fn destroy(hypervisor: &Hypervisor, domain: &Arc<Domain>) {
     let mut destruction = Destruction::begin(hypervisor, domain.clone());
-    while !destruction.go_on(hypervisor) {}
+    while !destruction.go_on(hypervisor) {
+        hypervisor.machine.relax();
+    }
 }

@@ -8,6 +8,7 @@ pub mod destroy;
 pub mod life;
 pub mod params;
 pub mod settings;
+pub mod translations;
 mod upcalls;
 pub mod watchdog;
 
@@ -36,6 +37,7 @@ use crate::vcpu::{Activity, Vcpu, time};
 use create::SharedInfo;
 use life::{Life, Reason, SuspendResult};
 use settings::Settings;
+use translations::Translations;
 use watchdog::{WatchdogError, Watchdogs};
 
 /// How many `vcpu_info` the shared info page has room for (`XEN_LEGACY_MAX_VCPUS`).
@@ -71,6 +73,8 @@ pub struct Domain {
     pub vcpus: Vec<Vcpu>,
     /// What the policy denied it, and how often.
     pub denials: Denials,
+    /// Which generation of its second stage is the present one.
+    pub translations: Translations,
     /// Whether shared pages have the 64-bit layout.
     wide: AtomicBool,
     /// What memory it has, and where. The last field: what holds frames of the domain goes first.
@@ -127,6 +131,7 @@ impl Domain {
             watchdogs: Ranked::new(Rank::Settings, Watchdogs::default()),
             vcpus: parts.vcpus,
             denials: Denials::default(),
+            translations: Translations::default(),
             wide: AtomicBool::new(true),
             upcall_vector: AtomicU8::new(0),
         };
@@ -236,6 +241,17 @@ impl Domain {
         true
     }
 
+    /// Lets a vcpu run that is off, unless the domain has ended. Whether it did.
+    pub fn start_vcpu(&self, vcpu: &Vcpu) -> bool {
+        // With the lock held: a domain that ends afterwards stops this vcpu as well.
+        let life = self.life.lock();
+        let starts = matches!(*life, Life::Built | Life::Running) && vcpu.activity.start();
+        if starts {
+            self.queues.enqueue(vcpu);
+        }
+        starts
+    }
+
     /// Ends the domain's run: no vcpu enters the guest again, unless [`Domain::resume`] lets it. The first reason
     /// stands, and one that the guest has noted before stands above all; `false` if the domain had ended already.
     pub fn shut_down(&self, reason: Reason) -> bool {
@@ -252,9 +268,9 @@ impl Domain {
             if let Activity::Running(pcpu) = was {
                 self.machine.kick(pcpu);
             }
-            self.queues.set_alarm(vcpu.key, None);
+            self.queues.set_alarm(vcpu, None);
         }
-        self.queues.call_for_attention();
+        self.queues.call_for_attention(self.id);
         true
     }
 
@@ -272,7 +288,8 @@ impl Domain {
         for vcpu in &self.vcpus {
             if result == SuspendResult::Cancelled && vcpu.has_asked_to_suspend() {
                 // Public header sched.h, SHUTDOWN_suspend: 1 for a suspension that was called off.
-                vcpu.cpu.lock().cpu.registers().rax = 1;
+                let mut processor = vcpu.cpu.lock_patiently(|| self.machine.relax());
+                processor.cpu.registers().rax = 1;
             }
             vcpu.set_asks_to_suspend(false);
             if vcpu.set_paused(false) && vcpu.activity.start() {
@@ -313,11 +330,15 @@ impl Domain {
 
     /// Stops one vcpu. When it was the last one that ran, the domain has powered itself off.
     pub fn stop_vcpu(&self, vcpu: &Vcpu, now: Instant) {
-        vcpu.runstate.lock().enter(State::Offline, now);
-        if let Activity::Running(pcpu) = vcpu.activity.stop() {
+        let mut was = Activity::Offline;
+        vcpu.enter(State::Offline, now, |activity| {
+            was = activity.stop();
+            true
+        });
+        if let Activity::Running(pcpu) = was {
             self.machine.kick(pcpu);
         }
-        self.queues.set_alarm(vcpu.key, None);
+        self.queues.set_alarm(vcpu, None);
         if self
             .vcpus
             .iter()
@@ -327,17 +348,26 @@ impl Domain {
         }
     }
 
-    /// Discharges a flush: when this returns, no vcpu of the domain uses what was mapped before.
+    /// Discharges a flush: when this returns, no vcpu of the domain uses what was mapped before, on any pcpu.
     ///
-    /// A vcpu that is not in the guest flushes before it enters; one that is in the guest is kicked out.
+    /// A vcpu that is not in the guest flushes before it enters; one that is in the guest is kicked out, and waited for:
+    /// see [`translations`]. To be called with no lock held but that of the processor which the caller runs on.
     pub fn flush(&self, owed: Flush) {
         if owed == Flush::None {
             return;
         }
+        let generation = self.translations.outdate();
         for vcpu in &self.vcpus {
-            vcpu.mail.post(News::FLUSH);
-            if let Activity::Running(pcpu) = vcpu.activity.get() {
+            // All are kicked before any is waited for.
+            if vcpu.inside.is_behind(generation)
+                && let Activity::Running(pcpu) = vcpu.activity.get()
+            {
                 self.machine.kick(pcpu);
+            }
+        }
+        for vcpu in &self.vcpus {
+            while vcpu.inside.is_behind(generation) {
+                self.machine.relax();
             }
         }
     }

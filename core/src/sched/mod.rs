@@ -1,26 +1,35 @@
 //! Who runs next, and who is woken when.
 //!
-//! A [`Scheduler`] orders the vcpus that can run; [`Alarms`] remembers when each vcpu that sleeps wants to wake.
-//! [`RunQueues`] puts both behind one door that any part of the hypervisor may knock at.
+//! Each pcpu has a queue of its own, ordered by a [`Scheduler`], and a heap of [`Alarms`] of its own; [`RunQueues`] puts
+//! all of them behind one door that any part of the hypervisor may knock at. A pcpu that finds another's first in line
+//! more deserving than its own takes it over: so what a scheduler says holds across pcpus, without a common lock.
 //!
 //! No wake-up is lost: a waker first leaves what it has to say in the vcpu's [`Mail`](crate::vcpu::mail::Mail), then
 //! calls [`RunQueues::wake`]; a vcpu that goes to sleep first says that it sleeps, then looks into its mail once more.
+//! A pcpu does likewise: it says that it is idle, then looks at all queues once more.
 
 mod alarms;
+mod ended;
+mod pcpu_set;
+mod pinned;
+mod queue;
+mod queues;
 mod round_robin;
+mod seat;
+mod weighted;
 
 pub use alarms::{Alarms, Sleeper};
+pub use pcpu_set::PcpuSet;
+pub use pinned::Pinned;
+pub use queues::{Pool, RunQueues};
 pub use round_robin::RoundRobin;
+pub use seat::{Seat, Share};
+pub use weighted::Weighted;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::Instant;
-use crate::lock::{Rank, Ranked};
-use crate::machine::Machine;
 use crate::number::{DomainId, PcpuId, VcpuId};
-use crate::vcpu::{Activity, Vcpu};
 
 /// The name of a vcpu among all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,27 +44,6 @@ pub struct VcpuKey {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
 
-/// Orders the vcpus that can run.
-pub trait Scheduler: Send {
-    /// There is a vcpu more, not runnable yet. Takes all the memory that it will ever need for it.
-    ///
-    /// # Errors
-    /// When there is no memory; then nothing has changed.
-    fn add(&mut self, key: VcpuKey) -> Result<(), OutOfMemory>;
-
-    /// The vcpu is no more.
-    fn remove(&mut self, key: VcpuKey);
-
-    /// The vcpu can run now; it is not on a queue.
-    fn wake(&mut self, key: VcpuKey);
-
-    /// The next vcpu for this pcpu, taken off its queue, and how long it may run in one go.
-    fn next(&mut self, pcpu: PcpuId) -> Option<(VcpuKey, Slice)>;
-
-    /// Whether a vcpu waits that this pcpu could run.
-    fn others_wait(&self, pcpu: PcpuId) -> bool;
-}
-
 /// How long a vcpu may run before others get their turn, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Slice {
@@ -63,132 +51,89 @@ pub struct Slice {
     pub ns: u64,
 }
 
-/// The queues behind one door.
-pub struct RunQueues {
-    machine: Arc<dyn Machine>,
-    /// A domain has ended: whoever runs the loop looks at all of them.
-    attention: AtomicBool,
-    inner: Ranked<Inner>,
+/// A vcpu that wants to run: who it is, what it is entitled to, and what its scheduler has written on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Who.
+    pub key: VcpuKey,
+    /// Its share.
+    pub share: Share,
+    /// Where it may run.
+    pub allowed: PcpuSet,
+    /// The scheduler's own: it stays with the vcpu while that sleeps, and goes along to other pcpus. 0 at first.
+    pub score: u64,
+    /// The scheduler's own, likewise: an instant, the beginning of time at first.
+    pub ripe: Instant,
 }
 
-struct Inner {
-    scheduler: Box<dyn Scheduler>,
-    alarms: Alarms,
+/// Why a vcpu comes to a queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// It has waited for something, and that is there.
+    Woken,
+    /// It has had its turn and wants another.
+    Again,
 }
 
-impl RunQueues {
-    /// Queues ordered by `scheduler`.
-    pub fn new(machine: Arc<dyn Machine>, scheduler: Box<dyn Scheduler>) -> Self {
-        Self {
-            machine,
-            attention: AtomicBool::new(false),
-            inner: Ranked::new(
-                Rank::Scheduler,
-                Inner {
-                    scheduler,
-                    alarms: Alarms::new(),
-                },
-            ),
-        }
-    }
+/// Orders the vcpus that wait for one pcpu. Each pcpu has one of its own, all of them made from the one in the
+/// description of the system; each is only ever used with its pcpu's queue locked.
+pub trait Scheduler: Send {
+    /// The same, for this pcpu, with nobody waiting.
+    fn for_pcpu(&self, pcpu: PcpuId) -> Box<dyn Scheduler>;
 
-    /// There is a vcpu more.
+    /// There is a vcpu more that may come here. Takes all the memory that it will ever need for it.
     ///
     /// # Errors
-    /// When there is no memory for it; then nothing has changed.
-    pub fn add(&self, key: VcpuKey) -> Result<(), OutOfMemory> {
-        let mut inner = self.inner.lock();
-        inner.alarms.add(Sleeper::Vcpu(key))?;
-        let added = inner.scheduler.add(key);
-        if added.is_err() {
-            inner.alarms.remove(Sleeper::Vcpu(key));
+    /// When there is no memory; then nothing has changed.
+    fn add(&mut self, key: VcpuKey) -> Result<(), OutOfMemory>;
+
+    /// The vcpu is no more. It may be waiting.
+    fn remove(&mut self, key: VcpuKey);
+
+    /// The vcpu waits from now on.
+    fn put(&mut self, claim: Claim, arrival: Arrival, now: Instant);
+
+    /// Takes the vcpu that runs next from those that wait, and says how long it may run in one go.
+    fn next(&mut self, now: Instant) -> Option<(Claim, Slice)>;
+
+    /// The rank of the one that [`Scheduler::next`] would give: the lower the sooner. Ranks of one kind of scheduler can
+    /// be compared between pcpus; they are in nanoseconds.
+    fn first(&self) -> Option<u64>;
+
+    /// Takes the first that may run on another pcpu, for that pcpu.
+    fn give(&mut self, to: PcpuId, now: Instant) -> Option<(Claim, Slice)> {
+        let (claim, slice) = self.next(now)?;
+        if claim.allowed.contains(to) {
+            return Some((claim, slice));
         }
-        added
+        self.put(claim, Arrival::Again, now);
+        None
     }
 
-    /// There is a domain more, with watchdogs.
-    ///
-    /// # Errors
-    /// When there is no memory for it; then nothing has changed.
-    pub fn add_watchdogs(&self, domain: DomainId) -> Result<(), OutOfMemory> {
-        self.inner.lock().alarms.add(Sleeper::Watchdogs(domain))
+    /// Whether vcpus may change pcpus when that serves them better.
+    fn moves(&self) -> bool {
+        true
     }
 
-    /// The domain is no more.
-    pub fn remove_watchdogs(&self, domain: DomainId) {
-        self.inner.lock().alarms.remove(Sleeper::Watchdogs(domain));
+    /// The vcpu has run for so long, until now.
+    fn charge(&mut self, claim: &mut Claim, ran_ns: u64, now: Instant) {
+        let _ = (claim, ran_ns, now);
     }
 
-    /// The vcpu is no more.
-    pub fn remove(&self, key: VcpuKey) {
-        let mut inner = self.inner.lock();
-        inner.alarms.remove(Sleeper::Vcpu(key));
-        inner.scheduler.remove(key);
+    /// Whether one that has just been woken should not wait until the slice of the one that runs is over, which has run
+    /// for `ran_ns` by now: then how long that one may run in all.
+    fn preempts(&self, woken: &Claim, running: &Claim, ran_ns: u64) -> Option<Slice> {
+        let _ = (woken, running, ran_ns);
+        None
     }
 
-    /// The vcpu has something to look at. Harmless at any time, from anywhere.
-    pub fn wake(&self, vcpu: &Vcpu) {
-        match vcpu.activity.wake() {
-            Activity::Blocked => self.enqueue(vcpu),
-            Activity::Running(pcpu) => self.machine.kick(pcpu),
-            Activity::Runnable | Activity::Offline => {}
-        }
+    /// Those who waited for their time, and whose time has come, wait to be next from now on.
+    fn look_at_ripe(&mut self, now: Instant) {
+        let _ = now;
     }
 
-    /// The vcpu has had its turn and wants another.
-    pub fn requeue(&self, vcpu: &Vcpu) {
-        if vcpu.activity.requeue() {
-            self.enqueue(vcpu);
-        }
-    }
-
-    /// Queues a vcpu that has just become runnable.
-    pub fn enqueue(&self, vcpu: &Vcpu) {
-        self.inner.lock().scheduler.wake(vcpu.key);
-    }
-
-    /// Something ended that the loop's owner should look at.
-    pub fn call_for_attention(&self) {
-        self.attention.store(true, Ordering::Release);
-    }
-
-    /// Whether attention was called for since this was last asked.
-    #[must_use]
-    pub fn takes_attention(&self) -> bool {
-        self.attention.swap(false, Ordering::AcqRel)
-    }
-
-    /// Wakes the vcpu at `when`, instead of whenever was said before; `None`: not at all.
-    pub fn set_alarm(&self, key: VcpuKey, when: Option<Instant>) {
-        self.inner.lock().alarms.set(Sleeper::Vcpu(key), when);
-    }
-
-    /// Looks at a domain's watchdogs at `when`, instead of whenever was said before; `None`: not at all.
-    pub fn set_watchdog_alarm(&self, domain: DomainId, when: Option<Instant>) {
-        self.inner.lock().alarms.set(Sleeper::Watchdogs(domain), when);
-    }
-
-    /// Those whose alarm is due, one a call.
-    #[must_use]
-    pub fn due(&self, now: Instant) -> Option<Sleeper> {
-        self.inner.lock().alarms.due(now)
-    }
-
-    /// When the next alarm is due.
-    #[must_use]
-    pub fn next_alarm(&self) -> Instant {
-        self.inner.lock().alarms.next()
-    }
-
-    /// The next vcpu for this pcpu, taken off its queue.
-    #[must_use]
-    pub fn next(&self, pcpu: PcpuId) -> Option<(VcpuKey, Slice)> {
-        self.inner.lock().scheduler.next(pcpu)
-    }
-
-    /// Whether a vcpu waits that this pcpu could run.
-    #[must_use]
-    pub fn others_wait(&self, pcpu: PcpuId) -> bool {
-        self.inner.lock().scheduler.others_wait(pcpu)
+    /// When somebody who waits may run at last, where nobody who waits may run now.
+    fn ripe(&self) -> Option<Instant> {
+        None
     }
 }

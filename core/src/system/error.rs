@@ -22,6 +22,13 @@ pub enum BootError {
         /// The name.
         name: String,
     },
+    /// A weight that a guest cannot have.
+    BadWeight {
+        /// The guest.
+        name: String,
+        /// The weight.
+        weight: u32,
+    },
     /// A word on the command line that means nothing.
     UnknownOption {
         /// The word.
@@ -70,10 +77,14 @@ impl fmt::Display for BootError {
             }
             Self::NoGuests => out.write_str("the image describes no guest: there is nothing to run"),
             Self::SameName { name } => write!(out, "two guests are named `{name}`: give each its own name"),
+            Self::BadWeight { name, weight } => write!(
+                out,
+                "guest `{name}` has the weight {weight}; weights are 1 to 65535, and 256 is that of most"
+            ),
             Self::UnknownOption { key } => write!(
                 out,
                 "the command line says `{key}`, which means nothing here; options are guest.NAME.memory, \
-                 guest.NAME.vcpus, guest.NAME.event_channels and guest.NAME.cmdline"
+                 guest.NAME.vcpus, guest.NAME.event_channels, guest.NAME.weight, guest.NAME.cap and guest.NAME.cmdline"
             ),
             Self::UnknownGuest { name, present } => {
                 write!(out, "the command line speaks of a guest `{name}`; guests are: ")?;

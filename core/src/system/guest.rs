@@ -6,6 +6,7 @@ use super::Module;
 use crate::domain::life::Reason;
 use crate::event::DEFAULT_LIMIT;
 use crate::number::{DomainId, MIB};
+use crate::sched::{PcpuSet, Share};
 
 /// A guest of a description, and the domain it becomes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -53,6 +54,14 @@ pub struct Guest {
     pub vcpus: u32,
     /// How many event channels it may have; port 0, which is none, not counted.
     pub event_channels: u32,
+    /// How much time its vcpus get, compared with others.
+    pub weight: u32,
+    /// At most so many hundredths of one pcpu for each of its vcpus; 0: no limit.
+    pub cap: u32,
+    /// Where its vcpus may run.
+    pub pcpus: PcpuSet,
+    /// Where they would rather run, if there is room.
+    pub prefers: PcpuSet,
     /// What becomes of it when it asks for a reboot.
     pub on_reboot: AfterEnd,
     /// What a triple fault counts as. Xen's default is a reboot; here it is a crash, so that a guest that cannot boot
@@ -72,6 +81,10 @@ impl Guest {
             memory: 256 * MIB,
             vcpus: 1,
             event_channels: DEFAULT_LIMIT - 1,
+            weight: Share::DEFAULT_WEIGHT,
+            cap: 0,
+            pcpus: PcpuSet::ALL,
+            prefers: PcpuSet::ALL,
             on_reboot: AfterEnd::Restart,
             triple_fault: Reason::Crash,
         }
@@ -116,6 +129,35 @@ impl Guest {
     #[must_use]
     pub const fn event_channels(mut self, event_channels: u32) -> Self {
         self.event_channels = event_channels;
+        self
+    }
+
+    /// With so much weight, 256 unless said otherwise: twice as much is twice the time, where guests compete and the
+    /// scheduler goes by weight ([`Weighted`](crate::sched::Weighted)).
+    #[must_use]
+    pub const fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// With at most so many hundredths of a pcpu for each of its vcpus, under a scheduler that goes by weight.
+    #[must_use]
+    pub const fn cap(mut self, hundredths: u32) -> Self {
+        self.cap = hundredths;
+        self
+    }
+
+    /// On these pcpus alone: of one pool, where there are several.
+    #[must_use]
+    pub const fn pcpus(mut self, pcpus: PcpuSet) -> Self {
+        self.pcpus = pcpus;
+        self
+    }
+
+    /// Rather on these pcpus than on others it may run on.
+    #[must_use]
+    pub const fn prefers(mut self, pcpus: PcpuSet) -> Self {
+        self.prefers = pcpus;
         self
     }
 

@@ -17,12 +17,14 @@ use alloc::vec::Vec;
 
 use crate::machine::Access;
 use crate::policy::{Policy, StaticPartition, XenDefault};
-use crate::sched::{RoundRobin, Scheduler};
+use crate::sched::{PcpuSet, Pool, RoundRobin, Scheduler, Share};
 
 /// The description of all that runs on a machine.
 pub struct System {
     policy: Chosen,
     scheduler: Box<dyn Scheduler>,
+    /// Pools beside the one that has all other pcpus.
+    pools: Vec<Pool>,
     guests: Vec<Guest>,
 }
 
@@ -58,6 +60,7 @@ impl System {
         Self {
             policy,
             scheduler: Box::new(RoundRobin::new()),
+            pools: Vec::new(),
             guests: Vec::new(),
         }
     }
@@ -65,6 +68,13 @@ impl System {
     /// Orders runnable vcpus another way than in turn.
     pub fn schedule(&mut self, scheduler: impl Scheduler + 'static) {
         self.scheduler = Box::new(scheduler);
+    }
+
+    /// Sets pcpus apart, with an order of their own. Guests that say so ([`Guest::pcpus`]) run there; all others run on
+    /// the pcpus that are in no such pool.
+    pub fn pool(&mut self, pcpus: PcpuSet, scheduler: impl Scheduler + 'static) {
+        let scheduler = Box::new(scheduler);
+        self.pools.push(Pool { pcpus, scheduler });
     }
 
     /// One guest more. Guests become domains 1, 2, 3 and so on, in the order in which they are described.
@@ -126,6 +136,12 @@ impl System {
             return Err(BootError::NoGuests);
         }
         for (n, guest) in self.guests.iter().enumerate() {
+            if guest.weight == 0 || guest.weight > Share::MAX_WEIGHT {
+                return Err(BootError::BadWeight {
+                    name: guest.name.clone(),
+                    weight: guest.weight,
+                });
+            }
             if self
                 .guests
                 .iter()
@@ -140,14 +156,28 @@ impl System {
         Ok(())
     }
 
-    /// Takes it apart: policy, scheduler, guests.
+    /// Takes it apart: policy, pools of pcpus (the last one has all that no other has), guests.
     #[must_use]
-    pub fn into_parts(self) -> (Box<dyn Policy>, Box<dyn Scheduler>, Vec<Guest>) {
+    pub fn into_parts(mut self) -> (Box<dyn Policy>, Vec<Pool>, Vec<Guest>) {
+        let set_apart = self
+            .pools
+            .iter()
+            .fold(PcpuSet::NONE, |all, pool| all.and_also(pool.pcpus));
+        let rest = PcpuSet::ALL.without(set_apart);
+        for guest in &mut self.guests {
+            if guest.pcpus == PcpuSet::ALL && !rest.is_empty() {
+                guest.pcpus = rest;
+            }
+        }
+        self.pools.push(Pool {
+            pcpus: rest,
+            scheduler: self.scheduler,
+        });
         let policy = match self.policy {
             Chosen::Own(policy) => policy,
             Chosen::Declared(partition) => Box::new(partition),
         };
-        (policy, self.scheduler, self.guests)
+        (policy, self.pools, self.guests)
     }
 }
 

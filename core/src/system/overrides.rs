@@ -39,6 +39,12 @@ pub(super) fn apply(guests: &mut [Guest], command_line: &str) -> Result<(), Boot
             "event_channels" => {
                 guest.event_channels = value.parse().map_err(|_| bad("a number of event channels"))?;
             }
+            "weight" => guest.weight = value.parse().map_err(|_| bad("a weight such as 256"))?,
+            "cap" => {
+                guest.cap = value
+                    .parse()
+                    .map_err(|_| bad("hundredths of a pcpu, or 0 for no limit"))?
+            }
             "cmdline" => guest.cmdline = value.to_string(),
             _ => return Err(unknown()),
         }

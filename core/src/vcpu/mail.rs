@@ -16,8 +16,6 @@ bitflags::bitflags! {
         const UPCALL = 1;
         /// A non-maskable interrupt.
         const NMI = 1 << 1;
-        /// The second stage changed: forget translations.
-        const FLUSH = 1 << 2;
         /// Inter-processor interrupts have queued up.
         const IPI = 1 << 3;
         /// Deadlines have changed or passed.
@@ -101,8 +99,8 @@ mod tests {
     fn news_is_there_until_it_is_taken_and_then_gone() {
         let mail = Mail::default();
         mail.post(News::UPCALL);
-        mail.post(News::FLUSH);
-        assert_eq!(mail.take(), News::UPCALL | News::FLUSH);
+        mail.post(News::TIMER);
+        assert_eq!(mail.take(), News::UPCALL | News::TIMER);
         assert!(mail.is_empty());
     }
 

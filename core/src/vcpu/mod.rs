@@ -17,14 +17,16 @@ pub use activity::{Activity, ActivityCell};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use crate::clock::Instant;
+use crate::domain::translations::Inside;
 use crate::lock::{Rank, Ranked};
 use crate::machine::{Ipi, VirtCpu};
 use crate::memory::guest_page::GuestPage;
 use crate::number::LinearAddr;
-use crate::sched::VcpuKey;
+use crate::sched::{Seat, VcpuKey};
 use area::InfoPlace;
 use mail::Mail;
-use runstate::Runstate;
+use runstate::{Runstate, State};
 use start::StartState;
 use timers::Timers;
 
@@ -36,6 +38,10 @@ pub struct Vcpu {
     pub activity: ActivityCell,
     /// What others left for it to look at before it runs on.
     pub mail: Mail,
+    /// Its place among queues.
+    pub seat: Seat,
+    /// Whether it is in the guest, and by which translations.
+    pub inside: Inside,
     /// The processor and what belongs to running it.
     pub cpu: Ranked<Processor>,
     /// Its deadlines.
@@ -69,6 +75,8 @@ pub struct Processor {
     pub wait: Wait,
     /// An inter-processor interrupt that found a letter box full: it is sent again.
     pub unsent: Option<Ipi>,
+    /// The generation of translations that the hardware knows of.
+    pub generation: u64,
 }
 
 /// What a vcpu waits for before guest code runs on.
@@ -96,28 +104,43 @@ pub struct Areas {
 impl Vcpu {
     /// A vcpu that is off.
     #[must_use]
-    pub fn new(key: VcpuKey, cpu: Box<dyn VirtCpu>, now: crate::clock::Instant) -> Self {
+    pub fn new(key: VcpuKey, cpu: Box<dyn VirtCpu>, now: Instant) -> Self {
         let processor = Processor {
             cpu,
             wait: Wait::No,
             unsent: None,
+            generation: 0,
         };
         Self {
             key,
             activity: ActivityCell::default(),
             mail: Mail::default(),
+            seat: Seat::default(),
+            inside: Inside::default(),
             cpu: Ranked::new(Rank::Vcpu, processor),
             timers: Ranked::new(Rank::VcpuState, Timers::default()),
             upcall_vector: AtomicU8::new(0),
             info: InfoPlace::default(),
             info_page: Ranked::new(Rank::VcpuState, None),
-            runstate: Ranked::new(Rank::VcpuState, Runstate::new(now)),
+            runstate: Ranked::new(Rank::Books, Runstate::new(now)),
             areas: Ranked::new(Rank::VcpuState, Areas::default()),
             begin: Ranked::new(Rank::VcpuState, None),
             begun: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             asks_to_suspend: AtomicBool::new(false),
         }
+    }
+
+    /// Changes what it does, by `change`, and its account with that; whether `change` did anything.
+    ///
+    /// With the account locked: whoever changes it next comes after this in both.
+    pub fn enter(&self, state: State, now: Instant, change: impl FnOnce(&ActivityCell) -> bool) -> bool {
+        let mut account = self.runstate.lock();
+        let changed = change(&self.activity);
+        if changed {
+            account.enter(state, now);
+        }
+        changed
     }
 
     /// Takes the state to begin in, if there is a new one.

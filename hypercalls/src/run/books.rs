@@ -7,16 +7,11 @@ use xenvisor_core::domain::Domain;
 use xenvisor_core::event::Upcalls;
 use xenvisor_core::machine::{Access, GuestRam, VirtCpu, Width};
 use xenvisor_core::number::{FRAME_SIZE, GuestAddr, LinearAddr};
-use xenvisor_core::vcpu::runstate::{Runstate, State};
+use xenvisor_core::vcpu::runstate::Runstate;
 use xenvisor_core::vcpu::{Vcpu, time};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::shape::{Shape, field_at};
-
-/// The vcpu changes state.
-pub fn enter(vcpu: &Vcpu, state: State, now: Instant) {
-    vcpu.runstate.lock().enter(state, now);
-}
 
 /// An account as 64-bit guests read it.
 #[must_use]

@@ -8,7 +8,6 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::answer::{After, Answer, Served};
 use crate::context::Context;
 use crate::errno::Errno;
-use crate::run::books;
 
 mod state;
 
@@ -51,10 +50,7 @@ pub(super) fn up(cx: &Context<'_>, vcpu: &Vcpu) -> Served {
     if vcpu.begin.lock().is_none() && !vcpu.has_begun() {
         return Err(Errno::INVALID);
     }
-    if vcpu.activity.start() {
-        books::enter(vcpu, xenvisor_core::vcpu::runstate::State::Runnable, cx.now);
-        cx.caller.queues.enqueue(vcpu);
-    }
+    cx.caller.start_vcpu(vcpu);
     Ok(Answer::OK)
 }
 

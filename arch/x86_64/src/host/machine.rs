@@ -64,7 +64,7 @@ impl Machine for BareMachine {
         self.host.wake();
     }
 
-    fn sleep(&self, until: Instant) {
+    fn sleep(&self, _pcpu: PcpuId, until: Instant) {
         self.host.sleep(until);
     }
 
