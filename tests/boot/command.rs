@@ -5,12 +5,13 @@ use std::process::{Output, Stdio};
 
 use xtask::workspace;
 
-use crate::world::built;
+use crate::world::{built, emulator};
 
 /// What comes of `cargo xtask run linux` with these words behind it.
 fn run(words: &[&str]) -> Output {
     workspace::cargo()
         .args(["run", "--quiet", "--package", "xtask", "--", "run", "linux"])
+        .args(["--machine", emulator().word()])
         .args(words)
         .stdin(Stdio::null())
         .output()
@@ -75,8 +76,10 @@ fn what_comes_through_a_pipe_is_typed_at_the_shell() {
             "--",
             "run",
             "linux",
+            "--machine",
+            emulator().word(),
             "--timeout",
-            "120",
+            "240",
         ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -5,14 +5,23 @@ use xtask::initramfs::{self, Purpose};
 use xtask::iso::Protocol;
 use xtask::machine::{Ending, Running};
 
-use crate::world::{Machine, Way};
+use crate::world::{Machine, Way, emulator};
 
 /// The prompt of the shell in our initrd.
 const PROMPT: &str = "~ # ";
 
+/// A kernel as the emulator at hand boots it in bearable time.
+fn fetch(kernel: Kernel) -> std::path::PathBuf {
+    if emulator().wants_unpacked_kernels() {
+        xtask::unpacked::fetch(kernel).unwrap()
+    } else {
+        kernel.fetch().unwrap()
+    }
+}
+
 /// A machine with a Debian guest whose console is a shell.
 fn debian(kernel: Kernel, guest_mib: u64) -> Machine {
-    let kernel = std::fs::read(kernel.fetch().unwrap()).unwrap();
+    let kernel = std::fs::read(fetch(kernel)).unwrap();
     let purpose = Purpose::Shell {
         terminal: "dumb".to_owned(),
         size: None,

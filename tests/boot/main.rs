@@ -1,4 +1,5 @@
-//! Machines that boot: images in QEMU, from the first instruction to the last.
+//! Machines that boot: images in an emulator, from the first instruction to the last. The same tests run in QEMU on an
+//! AMD processor and in Bochs on an Intel processor; [`world::emulator`] says which this time.
 //!
 //! Each test has a time limit, and its failure shows the console, the host's log, and the host's backtrace.
 #![forbid(unsafe_code)]

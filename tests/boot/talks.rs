@@ -1,10 +1,11 @@
 //! Talks of a guest on the emulated processor: as they went with Xen there.
 
+use crate::world::emulator;
 use xenvisor_conversation::Area;
 use xtask::xen::{Comparison, Talk, Us, kept};
 
 fn go_as_with_xen(areas: [Area; 2]) {
-    let us = Us::build().unwrap_or_else(|error| panic!("{error:#}"));
+    let us = Us::build(emulator()).unwrap_or_else(|error| panic!("{error:#}"));
     for area in areas {
         let ours = Talk::kept(area)
             .with_us(&us)

@@ -5,16 +5,21 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use xtask::iso::{Iso, Protocol};
-use xtask::machine::{Boot, Ending, Qemu, Running};
+use xtask::machine::{Boot, Emulator, Ending, Running};
 use xtask::{archive::Archive, image};
 
 /// How a machine gets its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From QEMU, by PVH.
+    /// From the emulator, by PVH.
     Pvh,
     /// From GRUB.
     Grub(Protocol),
+}
+
+/// Which emulator the tests are about: the one that `cargo xtask test` names, QEMU if nobody does.
+pub fn emulator() -> Emulator {
+    Emulator::from_environment().unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// The ELF file of an image, built when it is first asked for.
@@ -121,10 +126,10 @@ impl Machine {
                 Boot::Iso { iso, image }
             }
         };
-        let mut running = Qemu::new(boot)
+        let mut running = xtask::machine::Machine::new(emulator(), boot)
             .memory_mib(self.memory_mib)
             .command_line(&self.line)
-            .time_limit(self.limit)
+            .time_limit(self.limit * emulator().patience())
             .start()
             .unwrap_or_else(|error| panic!("{error:#}"));
         running.keep(scratch);

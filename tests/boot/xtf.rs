@@ -5,6 +5,8 @@ use std::path::Path;
 use xtask::guests;
 use xtask::xtf::Xtf;
 
+use crate::world::emulator;
+
 fn build(folder: &Path, tests: &[(&str, &str)]) {
     std::fs::create_dir_all(folder).unwrap();
     for (name, guest) in tests {
@@ -19,6 +21,7 @@ fn run(folder: &Path, json: &Path, against: Option<&Path>) -> u8 {
         against: against.map(Path::to_owned),
         json: Some(json.to_owned()),
         jobs: Some(1),
+        machine: emulator(),
         time_limit: 60,
         verbose: false,
     };

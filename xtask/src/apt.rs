@@ -127,8 +127,8 @@ impl Apt {
         Ok(files)
     }
 
-    /// The packages that `package` needs and that this machine has not installed, itself included.
-    pub fn missing_for(&self, package: &str) -> Result<Vec<String>> {
+    /// The packages that `packages` need and that this machine has not installed, themselves included.
+    pub fn missing_for(&self, packages: &[&str]) -> Result<Vec<String>> {
         let output = self
             .command("apt-get")
             .args([
@@ -137,12 +137,14 @@ impl Apt {
                 "-o",
                 "Debug::NoLocking=1",
             ])
-            .args(["--simulate", "--no-install-recommends", "install", package])
+            .args(["--simulate", "--no-install-recommends", "install"])
+            .args(packages)
             .output()
             .context("cannot run apt-get")?;
         if !output.status.success() {
             bail!(
-                "apt-get cannot install {package}: {}",
+                "apt-get cannot install {}: {}",
+                packages.join(" "),
                 String::from_utf8_lossy(&output.stderr).trim_end()
             );
         }

@@ -20,11 +20,11 @@ pub struct Cli {
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Boot an image in QEMU with an unmodified Debian kernel as its guest, and be its console
+    /// Boot an image in QEMU or Bochs with an unmodified Debian kernel as its guest, and be its console
     Run(run::Run),
     /// Build a bootable image, as an ELF file or as an ISO that GRUB boots
     Image(image::Image),
-    /// Run every test: host, house, images, and boots in QEMU. Installs what it misses when it may
+    /// Run every test: host, house, images, and boots in QEMU and Bochs. Installs what it misses when it may
     Test(test::Test),
     /// Check what can be checked in a moment: format, clippy, host tests, bare build
     Check(check::Check),

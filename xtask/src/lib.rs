@@ -24,6 +24,7 @@ pub mod sim;
 pub mod terminal;
 pub mod test;
 pub mod tools;
+pub mod unpacked;
 pub mod workspace;
 pub mod xen;
 pub mod xtf;

@@ -6,23 +6,25 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::image;
-use crate::machine::{Boot, Qemu, Running};
+use crate::machine::{Boot, Emulator, Machine, Running};
 
 /// The image, built.
 #[derive(Clone, Debug)]
 pub struct OneGuest {
     image: PathBuf,
+    emulator: Emulator,
 }
 
 impl OneGuest {
-    /// Builds the image.
-    pub fn build() -> Result<OneGuest> {
+    /// Builds the image, for machines of this emulator.
+    pub fn build(emulator: Emulator) -> Result<OneGuest> {
         Ok(OneGuest {
+            emulator,
             image: image::build("one_guest", None)?,
         })
     }
 
-    /// Starts a machine with this guest. `settings` are words about it, as in `guest.guest.vcpus=2`.
+    /// Starts a machine with this guest; `limit` is meant for a fast emulator. `settings` are words about it, as in `guest.guest.vcpus=2`.
     pub fn start(&self, guest: &Path, memory_mib: u64, settings: &str, limit: Duration) -> Result<Running> {
         let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
         let bundle = scratch.path().join("bundle");
@@ -33,10 +35,10 @@ impl OneGuest {
             image: self.image.clone(),
             bundle: Some(bundle),
         };
-        let mut running = Qemu::new(boot)
-            .memory_mib(Qemu::memory_for(memory_mib, bytes))
+        let mut running = Machine::new(self.emulator, boot)
+            .memory_mib(Machine::memory_for(memory_mib, bytes))
             .command_line(&format!("guest.guest.memory={memory_mib}M {settings}"))
-            .time_limit(limit)
+            .time_limit(limit.saturating_mul(self.emulator.patience()))
             .start()?;
         running.keep(scratch);
         Ok(running)

@@ -4,9 +4,11 @@
 use crate::command::{Command, Event, Unframer};
 use crate::debian::Kernel;
 use crate::initramfs::{self, OUR_INIT, Purpose};
-use crate::machine::{Boot, Ending, Level, Qemu, Running};
+use crate::machine::running::Keyboard;
+use crate::machine::{Boot, Emulator, Ending, Level, Machine, Running};
+use crate::progress::Step;
 use crate::terminal::{self, Escape, RawTerminal};
-use crate::{guests, image, tools};
+use crate::{guests, image, unpacked};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::io::{IsTerminal, Read, Write};
@@ -22,11 +24,25 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where the guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Machine {
-    /// On the image, in QEMU
+pub enum Place {
+    /// On the image, in QEMU with an AMD processor (SVM)
     Qemu,
+    /// On the image, in QEMU on this computer's own processor, through nested KVM
+    Kvm,
+    /// On the image, in Bochs with an Intel processor (VMX)
+    Bochs,
     /// In QEMU without the image, to see what the guest does on a machine of its own
     Bare,
+}
+
+impl Place {
+    const fn emulator(self) -> Emulator {
+        match self {
+            Place::Qemu | Place::Bare => Emulator::Qemu,
+            Place::Kvm => Emulator::Kvm,
+            Place::Bochs => Emulator::Bochs,
+        }
+    }
 }
 
 /// What `run` takes.
@@ -53,7 +69,7 @@ pub struct Run {
     /// The least important lines of the host's log to show [default: info, and warn with a command]
     #[arg(long, value_enum)]
     pub log: Option<Level>,
-    /// Wait for gdb on port 1234 before the first instruction
+    /// Wait for gdb on port 1234 before the first instruction; with Bochs, begin in its own debugger
     #[arg(long)]
     pub gdb: bool,
     /// Stop the machine after so many seconds, as an error
@@ -61,7 +77,7 @@ pub struct Run {
     pub timeout: Option<u64>,
     /// Where the guest runs
     #[arg(long, value_enum, default_value = "qemu")]
-    pub machine: Machine,
+    pub machine: Place,
     /// Which of Debian's kernels
     #[arg(long, value_enum, default_value = "cloud")]
     pub package: Kernel,
@@ -89,14 +105,15 @@ impl Run {
         let command = (!self.command.is_empty()).then(|| Command::new(&self.command));
         let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
         let boot = self.prepare(command.as_ref(), scratch.path())?;
-        let modules = boot_size(&boot)?;
-        let mut machine = Qemu::new(boot).memory_mib(Qemu::memory_for(self.memory, modules));
+        let modules = boot.modules_size()?;
+        let mut machine =
+            Machine::new(self.machine.emulator(), boot).memory_mib(Machine::memory_for(self.memory, modules));
         machine.command_line = self.line(command.is_some());
-        if self.machine == Machine::Bare {
+        if self.machine == Place::Bare {
             machine.memory_mib = self.memory;
         }
-        machine.gdb = self.gdb;
-        machine.restarts = self.machine == Machine::Bare && command.is_none();
+        machine.debugger = self.gdb;
+        machine.restarts = self.machine == Place::Bare && command.is_none();
         machine.time_limit = self.timeout.map(Duration::from_secs);
         if self.gdb {
             self.explain_gdb(&machine);
@@ -104,7 +121,7 @@ impl Run {
         match command {
             Some(command) => {
                 if self.timeout.is_none() && !self.gdb {
-                    machine.time_limit = Some(BOOT_LIMIT);
+                    machine.time_limit = Some(BOOT_LIMIT.saturating_mul(self.machine.emulator().patience()));
                 }
                 self.run_command(machine, &command)
             }
@@ -114,19 +131,16 @@ impl Run {
 
     fn prepare(&self, command: Option<&Command>, scratch: &Path) -> Result<Boot> {
         // First what may fail at once, then what takes long.
-        tools::qemu()?;
+        self.machine.emulator().ensure()?;
         if let Some(names) = guests::of(&self.example) {
             anyhow::ensure!(
-                command.is_none() && self.kernel.is_none() && self.machine == Machine::Qemu,
+                command.is_none() && self.kernel.is_none() && self.machine != Place::Bare,
                 "{} runs guests of its own: there is no Linux in it to take a kernel or a command",
                 self.example
             );
             return self.with_own_guests(names, scratch);
         }
-        let kernel = match &self.kernel {
-            Some(kernel) => kernel.clone(),
-            None => self.package.fetch()?,
-        };
+        let kernel = self.kernel(scratch)?;
         let purpose = match command {
             Some(command) => Purpose::Command(command.clone()),
             None if self.initrd.is_some() => Purpose::Own,
@@ -138,7 +152,7 @@ impl Run {
         let initrd = scratch.join("initrd");
         std::fs::write(&initrd, initramfs::build(self.initrd.as_deref(), &purpose)?)
             .context("cannot write the initrd")?;
-        if self.machine == Machine::Bare {
+        if self.machine == Place::Bare {
             return Ok(Boot::Bare { kernel, initrd });
         }
         let bundle = scratch.join("bundle");
@@ -151,6 +165,23 @@ impl Run {
             image: image::build(&self.example, self.log)?,
             bundle: Some(bundle),
         })
+    }
+
+    fn kernel(&self, scratch: &Path) -> Result<PathBuf> {
+        let unpack = self.machine.emulator().wants_unpacked_kernels();
+        let Some(kernel) = &self.kernel else {
+            return if unpack {
+                unpacked::fetch(self.package)
+            } else {
+                self.package.fetch()
+            };
+        };
+        if !unpack {
+            return Ok(kernel.clone());
+        }
+        let file = scratch.join("vmlinux");
+        std::fs::write(&file, unpacked::unpack(kernel)?).context("cannot write the unpacked kernel")?;
+        Ok(file)
     }
 
     /// An example whose guests are this repository's.
@@ -174,9 +205,9 @@ impl Run {
             return self.host_cmdline.clone();
         }
         let console = match self.machine {
-            Machine::Qemu => "console=hvc0",
+            Place::Qemu | Place::Kvm | Place::Bochs => "console=hvc0",
             // There nobody is told of a panic; the machine is reset instead of standing still.
-            Machine::Bare => "console=ttyS0 panic=-1",
+            Place::Bare => "console=ttyS0 panic=-1",
         };
         let mut guest = console.to_owned();
         if has_command {
@@ -189,8 +220,8 @@ impl Run {
             guest.push_str(&format!(" {}", self.cmdline.trim()));
         }
         match self.machine {
-            Machine::Bare => guest,
-            Machine::Qemu => {
+            Place::Bare => guest,
+            Place::Qemu | Place::Kvm | Place::Bochs => {
                 let name = &self.example;
                 let memory = self.memory;
                 let host = format!(
@@ -202,7 +233,13 @@ impl Run {
         }
     }
 
-    fn explain_gdb(&self, machine: &Qemu) {
+    fn explain_gdb(&self, machine: &Machine) {
+        if self.machine == Place::Bochs {
+            eprintln!(
+                "xtask: c runs the machine, b ADDRESS stops it there, r shows registers, help tells the rest"
+            );
+            return;
+        }
         let symbols = machine
             .boot
             .image()
@@ -211,7 +248,7 @@ impl Run {
         eprintln!("xtask: the machine waits for:  gdb {symbols} -ex 'target remote :1234'");
     }
 
-    fn run_console(&self, mut machine: Qemu) -> Result<u8> {
+    fn run_console(&self, mut machine: Machine) -> Result<u8> {
         let least = self.log.unwrap_or(Level::Info);
         let signals = Signals::watch()?;
         if std::io::stdin().is_terminal() {
@@ -261,7 +298,7 @@ impl Run {
         Ok(ending.exit_status())
     }
 
-    fn run_command(&self, mut machine: Qemu, command: &Command) -> Result<u8> {
+    fn run_command(&self, mut machine: Machine, command: &Command) -> Result<u8> {
         let least = self.log.unwrap_or(Level::Warn);
         machine.log_sink = Some(Box::new(move |line| {
             if line.level >= least {
@@ -277,6 +314,10 @@ impl Run {
             }
         }));
         let signals = Signals::watch()?;
+        let mut boot = Some(Step::begin(&format!(
+            "booting in {}",
+            self.machine.emulator().name()
+        )));
         let mut running = machine.start()?;
         let mut began = false;
         let status = loop {
@@ -287,6 +328,7 @@ impl Run {
                 }
                 Ok(Event::Began) => {
                     began = true;
+                    boot = None;
                     if self.timeout.is_none() {
                         running.set_time_limit(None);
                     }
@@ -311,6 +353,7 @@ impl Run {
                 }
                 // The machine ended, and all it said was heard.
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    drop(boot);
                     let ending = running.wait()?;
                     let when = if began {
                         "before the command had ended"
@@ -326,7 +369,9 @@ impl Run {
                 }
             }
         };
-        running.set_time_limit(Some(GOODBYE_LIMIT));
+        running.set_time_limit(Some(
+            GOODBYE_LIMIT.saturating_mul(self.machine.emulator().patience()),
+        ));
         let ending = running.wait()?;
         if ending != Ending::GuestsEnded {
             eprintln!(
@@ -352,26 +397,8 @@ fn report(running: &Running, ending: Ending) {
     }
 }
 
-fn boot_size(boot: &Boot) -> Result<u64> {
-    let size = |file: &Path| {
-        std::fs::metadata(file)
-            .map(|file| file.len())
-            .with_context(|| format!("cannot read {}", file.display()))
-    };
-    match boot {
-        Boot::Image {
-            bundle: Some(bundle), ..
-        } => size(bundle),
-        Boot::Image { bundle: None, .. } => Ok(0),
-        Boot::Iso { iso, .. } => size(iso),
-        Boot::Bare { kernel, initrd } | Boot::Xen { kernel, initrd, .. } => {
-            Ok(size(kernel)?.saturating_add(size(initrd)?))
-        }
-    }
-}
-
 /// Hands what is typed to the machine, in a thread of its own.
-fn type_into(mut keyboard: std::process::ChildStdin, quit: Arc<AtomicBool>) {
+fn type_into(mut keyboard: Keyboard, quit: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         let mut escape = Escape::default();
         let mut keys = [0_u8; 256];

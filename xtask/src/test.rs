@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test there is, on a machine that may have nothing but Rust.
 
-use crate::check::{self, cargo, say, step};
+use crate::check::{self, say, step};
+use crate::machine::Emulator;
 use crate::{abi, debian, guests, image, tools, workspace};
 use anyhow::Result;
 use clap::Args;
@@ -36,6 +37,12 @@ const GUESTS: [&str; 11] = [
 /// Those of them that 32-bit code is made of as well.
 const GUESTS_32: [&str; 4] = ["exchange", "modes", "second_vcpu", "narrow"];
 
+/// Where the boot tests run, one after the other.
+const EMULATORS: [Emulator; 2] = [Emulator::Qemu, Emulator::Bochs];
+
+/// What of the boot tests can pass on an Intel processor: those of the host alone, without guests.
+const ON_BOCHS: [&str; 1] = ["host::"];
+
 /// What `test` takes.
 #[derive(Debug, Args)]
 pub struct Test {
@@ -45,6 +52,9 @@ pub struct Test {
     /// Only boot tests whose name contains this
     #[arg(long, value_name = "WORD")]
     pub boot: Option<String>,
+    /// Boot tests on this machine only [default: first in QEMU, then in Bochs]
+    #[arg(long, value_enum)]
+    pub machine: Option<Emulator>,
 }
 
 impl Test {
@@ -65,14 +75,19 @@ impl Test {
             check::bare_build()?;
         }
         if !self.no_boot {
-            boot_tests(self.boot.as_deref())?;
+            let machines = self.machine.as_slice();
+            let machines = if machines.is_empty() { &EMULATORS } else { machines };
+            for machine in machines {
+                machine.ensure()?;
+            }
+            boot_tests(self.boot.as_deref(), machines)?;
         }
         say(&format!("every test passed, after {:.0?}", began.elapsed()));
         Ok(0)
     }
 }
 
-fn boot_tests(only: Option<&str>) -> Result<()> {
+fn boot_tests(only: Option<&str>, machines: &[Emulator]) -> Result<()> {
     say("what the boot tests need");
     for example in IMAGES {
         image::build(example, None)?;
@@ -93,15 +108,27 @@ fn boot_tests(only: Option<&str>) -> Result<()> {
         loaders.args(["test", "--quiet", "--package", "xenvisor-core", "real_kernels"]);
         step("tests of loaders on Debian's kernels", &mut loaders)?;
     }
-    let mut arguments = vec![
-        "test",
-        "--package",
-        "xenvisor",
-        "--test",
-        "boot",
-        "--",
-        "--ignored",
-    ];
-    arguments.extend(only);
-    cargo("tests that boot a machine", &arguments)
+    for machine in machines {
+        let mut tests = workspace::cargo();
+        tests.args([
+            "test",
+            "--package",
+            "xenvisor",
+            "--test",
+            "boot",
+            "--",
+            "--ignored",
+        ]);
+        match only {
+            Some(only) => tests.arg(only),
+            None if *machine == Emulator::Bochs => tests.args(ON_BOCHS),
+            None => &mut tests,
+        };
+        machine.name_to(&mut tests);
+        step(
+            &format!("tests that boot a machine in {}", machine.name()),
+            &mut tests,
+        )?;
+    }
+    Ok(())
 }

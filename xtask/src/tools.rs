@@ -18,11 +18,32 @@ pub struct Tool {
     pub package: &'static str,
 }
 
-/// The emulator.
+/// The emulator of AMD processors.
 pub const QEMU: Tool = Tool {
     found_by: "qemu-system-x86_64",
     package: "qemu-system-x86",
 };
+
+/// The emulator of Intel processors.
+pub const BOCHS: Tool = Tool {
+    found_by: "bochs",
+    package: "bochs",
+};
+
+/// What Bochs boots with: its firmware, and that of its graphics card.
+pub const BOCHS_FIRMWARE: [Tool; 2] = [
+    Tool {
+        found_by: "/usr/share/bochs/BIOS-bochs-latest",
+        package: "bochsbios",
+    },
+    Tool {
+        found_by: "/usr/share/vgabios/vgabios.bin",
+        package: "vgabios",
+    },
+];
+
+/// The smallest of the packages of which Bochs wants one, for a screen that we do not use.
+const BOCHS_SCREEN: &str = "bochs-term";
 
 /// What makes an ISO.
 pub const ISO_TOOLS: [Tool; 4] = [
@@ -51,6 +72,12 @@ pub const XEN_HEADERS: Tool = Tool {
 };
 
 impl Tool {
+    /// The package with it, and what is chosen where that package leaves a choice.
+    fn packages(self) -> impl Iterator<Item = &'static str> {
+        let chosen = (self.package == BOCHS.package).then_some(BOCHS_SCREEN);
+        std::iter::once(self.package).chain(chosen)
+    }
+
     fn is_here(self) -> bool {
         if self.found_by.contains('/') {
             Path::new(self.found_by).exists()
@@ -70,7 +97,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> = tools
         .iter()
         .filter(|tool| !tool.is_here())
-        .map(|tool| tool.package)
+        .flat_map(|tool| tool.packages())
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -186,7 +213,7 @@ pub fn qemu() -> Result<Command> {
             .map(Command::new)
             .context("QEMU is installed and cannot be found");
     }
-    if let Err(error) = borrow_package(QEMU.package, &borrowed) {
+    if let Err(error) = borrow_packages(&[QEMU.package], &borrowed) {
         return Err(error.context(
             "QEMU is missing and cannot be fetched. On Debian, run\n\n    \
              sudo apt-get install --no-install-recommends qemu-system-x86\n",
@@ -213,13 +240,90 @@ pub fn qemu() -> Result<Command> {
     Ok(command)
 }
 
-/// Unpacks `package` and what it needs below `folder`, without installing: a way that needs no root.
-fn borrow_package(package: &str, folder: &Path) -> Result<()> {
+/// The same command, ended by Linux when the thread that started it ends in whatever way, where that can be asked for.
+pub fn reaped(command: Command) -> Command {
+    let Some(setpriv) = find_tool("setpriv") else {
+        return command;
+    };
+    let mut wrapped = Command::new(setpriv);
+    wrapped
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            wrapped.env(name, value);
+        }
+    }
+    wrapped
+}
+
+/// Bochs: a command without arguments yet, and its two firmware files.
+#[derive(Debug)]
+pub struct Bochs {
+    /// Starts it.
+    pub command: Command,
+    /// Its firmware.
+    pub firmware: PathBuf,
+    /// The firmware of its graphics card.
+    pub graphics: PathBuf,
+}
+
+/// How to start Bochs.
+pub fn bochs() -> Result<Bochs> {
+    let [firmware, graphics] = BOCHS_FIRMWARE;
+    let tools = [BOCHS, firmware, graphics];
+    if is_root() {
+        ensure(&tools)?;
+    }
+    if let (Some(found), true) = (
+        find_tool(BOCHS.found_by),
+        BOCHS_FIRMWARE.iter().all(|tool| tool.is_here()),
+    ) {
+        return Ok(Bochs {
+            command: Command::new(found),
+            firmware: firmware.found_by.into(),
+            graphics: graphics.found_by.into(),
+        });
+    }
+    let borrowed = workspace::cache_dir()?.join("bochs");
+    let packages: Vec<&str> = tools.iter().flat_map(|tool| tool.packages()).collect();
+    if let Err(error) = borrow_packages(&packages, &borrowed) {
+        return Err(error.context(format!(
+            "Bochs is missing and cannot be fetched. On Debian, run\n\n    \
+             sudo apt-get install --no-install-recommends {}\n",
+            packages.join(" ")
+        )));
+    }
+    // What it needs and the machine has installed was not borrowed.
+    let place = |file: &str| {
+        let ours = borrowed.join(file.trim_start_matches('/'));
+        if ours.exists() { ours } else { PathBuf::from(file) }
+    };
+    let mut command = Command::new(place("/usr/bin/bochs"));
+    let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|folder| borrowed.join(folder));
+    command.env(
+        "LD_LIBRARY_PATH",
+        std::env::join_paths(libraries).context("the cache's path has a colon in it")?,
+    );
+    command.env(
+        "LTDL_LIBRARY_PATH",
+        place("/usr/lib/x86_64-linux-gnu/bochs/plugins"),
+    );
+    Ok(Bochs {
+        command,
+        firmware: place(firmware.found_by),
+        graphics: place(graphics.found_by),
+    })
+}
+
+/// Unpacks `packages` and what they need below `folder`, without installing: a way that needs no root.
+fn borrow_packages(packages: &[&str], folder: &Path) -> Result<()> {
     debian::fetch_once(folder, |scratch| {
         let apt = Apt::open(Suite::Release)?;
-        let packages = apt.missing_for(package)?;
+        let missing = apt.missing_for(packages)?;
         let unpacked = scratch.join("root");
-        for file in apt.download(&format!("fetching {package}"), &packages, scratch)? {
+        for file in apt.download(&format!("fetching {}", packages.join(", ")), &missing, scratch)? {
             apt::unpack(&file, "./", &unpacked)?;
         }
         Ok(unpacked)

@@ -19,9 +19,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::machine::Emulator;
 use crate::one_guest::OneGuest;
 use crate::progress::Step;
-use crate::{tools, workspace};
+use crate::workspace;
 
 use found::Test;
 use outcome::Outcome;
@@ -46,7 +47,10 @@ pub struct Xtf {
     /// How many machines at a time [default: one for each processor]
     #[arg(long, value_name = "COUNT")]
     pub jobs: Option<usize>,
-    /// How long a test may take
+    /// Where they run
+    #[arg(long, value_enum, default_value = "qemu")]
+    pub machine: Emulator,
+    /// How long a test may take; four times as long in Bochs
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub time_limit: u64,
     /// Say what each test that did not succeed had to say
@@ -57,7 +61,7 @@ pub struct Xtf {
 impl Xtf {
     /// Runs them; the status is 1 when a test is bad, or, with `--against`, worse.
     pub fn run(self) -> Result<u8> {
-        tools::qemu()?;
+        self.machine.ensure()?;
         let before = match &self.against {
             Some(file) => Some(Record::read(file)?),
             None => None,
@@ -65,7 +69,7 @@ impl Xtf {
         let mut tests = found::tests(&self.folder)?;
         tests.retain(|test| test.is_wanted(&self.only));
         ensure!(!tests.is_empty(), "no test there has such a name");
-        let image = OneGuest::build()?;
+        let image = OneGuest::build(self.machine)?;
         let limits = Limits {
             image: &image,
             time: Duration::from_secs(self.time_limit),

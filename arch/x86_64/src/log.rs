@@ -120,6 +120,14 @@ mod port {
         }
     }
 
+    /// Says how the machine ends, between two zeros as frames are. Whoever held the port will not go on, so it is not
+    /// waited for: what it had begun is a frame cut short.
+    pub(crate) fn last_words(words: &[u8], value: u8) {
+        send(&[0]);
+        send(words);
+        send(&[value, 0]);
+    }
+
     /// What defmt's macros write through.
     #[defmt::global_logger]
     struct Logger;
@@ -165,7 +173,7 @@ mod port {
 }
 
 #[cfg(target_os = "none")]
-pub(crate) use port::{debug_port, initialise};
+pub(crate) use port::{debug_port, initialise, last_words};
 
 #[cfg(test)]
 mod nowhere {

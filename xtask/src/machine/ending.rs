@@ -1,7 +1,8 @@
 //! How a machine ended, and what that means.
 //!
 //! An image ends QEMU through its debug exit device, whose status is `value * 2 + 1`: with a value of its own for each
-//! meaning, no status of QEMU's own can be mistaken for one.
+//! meaning, no status of QEMU's own can be mistaken for one. Bochs has no such device; there the value is the last word
+//! on the debug port.
 
 use std::fmt;
 use std::process::ExitStatus;
@@ -19,7 +20,7 @@ pub enum Ending {
     TimedOut,
     /// We stopped it because we were asked to.
     Stopped,
-    /// QEMU itself ended with this status: it was not able to start, or the machine was reset.
+    /// The emulator itself ended with this status: it was not able to start, or the machine was reset.
     Emulator(Option<i32>),
 }
 
@@ -56,8 +57,8 @@ impl fmt::Display for Ending {
             Ending::TimedOut => write!(f, "the time limit was reached"),
             Ending::Stopped => write!(f, "the machine was stopped"),
             Ending::Emulator(Some(0)) => write!(f, "the machine was reset or switched off without a verdict"),
-            Ending::Emulator(Some(status)) => write!(f, "QEMU ended with status {status}"),
-            Ending::Emulator(None) => write!(f, "QEMU was killed"),
+            Ending::Emulator(Some(status)) => write!(f, "the emulator ended with status {status}"),
+            Ending::Emulator(None) => write!(f, "the emulator was killed"),
         }
     }
 }

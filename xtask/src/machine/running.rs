@@ -2,17 +2,22 @@
 //!
 //! Invariant: when this value is gone, so is the emulator.
 
+use crate::machine::bochs::words::Words;
 use crate::machine::console::{Console, Silence};
+use crate::machine::description::{ConsoleSink, LogSink};
 use crate::machine::log::{self, Log};
-use crate::machine::{Ending, Qemu, backtrace};
+use crate::machine::wiring::{ConsoleWire, LogWire, Verdict, Wiring};
+use crate::machine::{Ending, Machine, backtrace};
 use anyhow::{Context, Result, bail};
+use defmt_decoder::Table;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -20,14 +25,23 @@ use tempfile::TempDir;
 /// How often it is looked whether the emulator still runs.
 const GLANCE: Duration = Duration::from_millis(20);
 
+/// How long an emulator may take until it has a console.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The other end of a machine's keyboard.
+pub type Keyboard = Box<dyn Write + Send>;
+
 /// A running machine.
 pub struct Running {
     child: Child,
-    keyboard: Option<ChildStdin>,
+    keyboard: Option<Keyboard>,
     console: Arc<Console>,
     log: Arc<Log>,
     complaints: Arc<Console>,
     over: Arc<AtomicBool>,
+    /// The image's last words; 0 when there were none.
+    last_words: Arc<AtomicU8>,
+    verdict: Verdict,
     readers: Vec<JoinHandle<()>>,
     image: Option<PathBuf>,
     deadline: Option<Instant>,
@@ -36,73 +50,142 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn start(
-        machine: Qemu,
-        mut command: Command,
-        scratch: TempDir,
-        log_socket: &Path,
-    ) -> Result<Running> {
+    pub(super) fn start(machine: Machine, wiring: Wiring, scratch: TempDir) -> Result<Running> {
         let image = machine.boot.image().map(Path::to_path_buf);
-        let over = Arc::new(AtomicBool::new(false));
-        let log = Arc::new(Log::default());
-        let mut readers = Vec::new();
-        if let Some(image) = &image {
-            let socket = UnixListener::bind(log_socket).context("cannot open a socket for the log")?;
-            socket
-                .set_nonblocking(true)
-                .context("cannot open a socket for the log")?;
-            let table = log::table(image)?;
-            let (over, log) = (Arc::clone(&over), Arc::clone(&log));
-            let mut sink = machine.log_sink;
-            readers.push(std::thread::spawn(move || {
-                let Some(stream) = accept(&socket, &over) else {
-                    return;
-                };
-                let Some(table) = table else {
-                    // Nobody can read it, but the machine must not wait for a reader.
-                    let _ = std::io::copy(&mut { stream }, &mut std::io::sink());
-                    return;
-                };
-                log::decode(stream, &table, |line| {
-                    if let Some(sink) = &mut sink {
-                        sink(&line);
-                    }
-                    log.push(line);
-                });
-            }));
+        let table = image.as_deref().map(log::table).transpose()?.flatten();
+        let deadline = machine.time_limit.map(|limit| Instant::now() + limit);
+        let mut command = wiring.command;
+        if let ConsoleWire::Debugger(file) = &wiring.console {
+            eprintln!(
+                "xtask: this terminal is the debugger's; the console is in {}",
+                file.display()
+            );
+        } else {
+            // Ctrl-C is for us, who then end the emulator in order.
+            command
+                .process_group(0)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
         }
-        // Ctrl-C is for us, who then end the emulator in order.
-        let mut child = command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+        let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let (console, complaints) = (Arc::new(Console::default()), Arc::new(Console::default()));
-        if let Some(stream) = child.stdout.take() {
-            let console = Arc::clone(&console);
-            readers.push(std::thread::spawn(move || {
-                listen(stream, &console, machine.console_sink)
-            }));
-        }
-        if let Some(stream) = child.stderr.take() {
-            let complaints = Arc::clone(&complaints);
-            readers.push(std::thread::spawn(move || listen(stream, &complaints, None)));
-        }
-        Ok(Running {
-            keyboard: child.stdin.take(),
+        let mut running = Running {
             child,
-            console,
-            log,
-            complaints,
-            over,
-            readers,
+            keyboard: None,
+            console: Arc::default(),
+            log: Arc::default(),
+            complaints: Arc::default(),
+            over: Arc::default(),
+            last_words: Arc::default(),
+            verdict: wiring.verdict,
+            readers: Vec::new(),
             image,
-            deadline: machine.time_limit.map(|limit| Instant::now() + limit),
+            deadline,
             ending: None,
             scratch: vec![scratch],
-        })
+        };
+        if let Some(stream) = running.child.stderr.take() {
+            let complaints = Arc::clone(&running.complaints);
+            running.read(move || listen(stream, &complaints, None));
+        }
+        let scribe = Scribe {
+            table,
+            log: Arc::clone(&running.log),
+            sink: machine.log_sink,
+        };
+        running.connect_log(wiring.log, scribe)?;
+        running.connect_console(wiring.console, machine.console_sink)?;
+        Ok(running)
+    }
+
+    fn read(&mut self, reader: impl FnOnce() + Send + 'static) {
+        self.readers.push(std::thread::spawn(reader));
+    }
+
+    fn connect_log(&mut self, wire: LogWire, scribe: Scribe) -> Result<()> {
+        match wire {
+            LogWire::None => {}
+            LogWire::Socket(socket) => {
+                socket
+                    .set_nonblocking(true)
+                    .context("cannot open a socket for the log")?;
+                let over = Arc::clone(&self.over);
+                self.read(move || {
+                    if let Some(stream) = accept(&socket, &over) {
+                        scribe.write_down(stream);
+                    }
+                });
+            }
+            LogWire::Stdout => {
+                let stdout = self.child.stdout.take().context("the emulator has no output")?;
+                let (frames, mut sorted) = std::io::pipe().context("cannot open a pipe for the log")?;
+                let last_words = Arc::clone(&self.last_words);
+                self.read(move || {
+                    let mut words = Words::default();
+                    each_chunk(stdout, |bytes| {
+                        // An error means that the log's reader is gone; the verdict is still wanted.
+                        let _ = sorted.write_all(&words.take(bytes));
+                    });
+                    last_words.store(words.verdict().unwrap_or(0), Ordering::Release);
+                });
+                self.read(move || scribe.write_down(frames));
+            }
+        }
+        Ok(())
+    }
+
+    fn connect_console(&mut self, wire: ConsoleWire, sink: Option<ConsoleSink>) -> Result<()> {
+        let console = Arc::clone(&self.console);
+        match wire {
+            ConsoleWire::Stdio => {
+                let keyboard = self.child.stdin.take();
+                self.keyboard = keyboard.map(|keyboard| Box::new(keyboard) as Keyboard);
+                if let Some(stream) = self.child.stdout.take() {
+                    self.read(move || listen(stream, &console, sink));
+                }
+            }
+            ConsoleWire::Socket(socket) => match self.accept_console(&socket)? {
+                Some(stream) => {
+                    let keyboard = stream.try_clone().context("cannot use the console's socket")?;
+                    self.keyboard = Some(Box::new(keyboard));
+                    self.read(move || listen(stream, &console, sink));
+                }
+                // It ended at once; why is among its complaints.
+                None => console.close(),
+            },
+            ConsoleWire::Debugger(_) => console.close(),
+        }
+        Ok(())
+    }
+
+    /// The emulator's connection to us, unless it ends before.
+    fn accept_console(&mut self, socket: &TcpListener) -> Result<Option<TcpStream>> {
+        let wrong = "cannot open a socket for the console";
+        socket.set_nonblocking(true).context(wrong)?;
+        let until = Instant::now() + CONSOLE_LIMIT;
+        while Instant::now() < until {
+            match socket.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).context(wrong)?;
+                    // What is typed goes out letter by letter.
+                    stream.set_nodelay(true).context(wrong)?;
+                    return Ok(Some(stream));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if self.child.try_wait().context("lost the emulator")?.is_some() {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => return Err(error).context(wrong),
+            }
+        }
+        bail!(
+            "the emulator does not connect its console\n{}",
+            self.complaints.text()
+        )
     }
 
     /// Keeps a folder the machine was made from as long as the machine.
@@ -121,7 +204,7 @@ impl Running {
     }
 
     /// The other end of the machine's keyboard, to be given to whoever types; at most once.
-    pub fn take_keyboard(&mut self) -> Option<ChildStdin> {
+    pub fn take_keyboard(&mut self) -> Option<Keyboard> {
         self.keyboard.take()
     }
 
@@ -155,7 +238,8 @@ impl Running {
         if self.ending.is_none() {
             if let Some(status) = self.child.try_wait().context("lost the emulator")? {
                 self.gather();
-                let mut ending = Ending::of(status, self.image.is_some());
+                let last_words = Some(self.last_words.load(Ordering::Acquire)).filter(|word| *word != 0);
+                let mut ending = self.verdict.ending(status, last_words, self.image.is_some());
                 // A bare machine has nobody who would tell a panic from a restart.
                 if self.image.is_none() && self.console.text().contains("Kernel panic - not syncing") {
                     ending = Ending::GuestCrashed;
@@ -203,7 +287,7 @@ impl Running {
         self.deadline = limit.map(|limit| Instant::now() + limit);
     }
 
-    /// What somebody needs to understand a failure: the end of the console, the log, QEMU's complaints, and the host's
+    /// What somebody needs to understand a failure: the end of the console, the log, the emulator's complaints, and the host's
     /// backtrace with names.
     pub fn story(&self) -> String {
         let console = self.console.text();
@@ -223,7 +307,7 @@ impl Running {
             ("the console's last lines", self.console.tail(60)),
             ("the host's backtrace", backtrace),
             ("the host log's last lines", log),
-            ("QEMU says", self.complaints.tail(20)),
+            ("the emulator says", self.complaints.tail(20)),
         ] {
             if !text.trim().is_empty() {
                 story.push_str(&format!("---- {title} ----\n{}\n", text.trim_end()));
@@ -240,7 +324,7 @@ impl Running {
             .unwrap_or_default()
     }
 
-    /// What QEMU itself had to say.
+    /// What the emulator itself had to say.
     pub fn complaints(&self) -> String {
         self.complaints.text()
     }
@@ -279,21 +363,49 @@ fn accept(socket: &UnixListener, over: &AtomicBool) -> Option<std::os::unix::net
     }
 }
 
-fn listen(mut stream: impl Read, console: &Console, mut sink: Option<crate::machine::qemu::ConsoleSink>) {
+/// Who writes the log down.
+struct Scribe {
+    /// How its frames are read; none when the image logs nothing.
+    table: Option<Table>,
+    log: Arc<Log>,
+    sink: Option<LogSink>,
+}
+
+impl Scribe {
+    fn write_down<S: Read>(mut self, mut stream: S) {
+        let Some(table) = &self.table else {
+            // Nobody can read it, but the machine must not wait for a reader.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            return;
+        };
+        log::decode(stream, table, |line| {
+            if let Some(sink) = &mut self.sink {
+                sink(&line);
+            }
+            self.log.push(line);
+        });
+    }
+}
+
+fn listen(stream: impl Read, console: &Console, mut sink: Option<ConsoleSink>) {
+    each_chunk(stream, |bytes| {
+        if let Some(sink) = &mut sink {
+            sink(bytes);
+        }
+        console.push(bytes);
+    });
+    console.close();
+}
+
+/// Hands all that `stream` gives to `take`, until it ends.
+fn each_chunk(mut stream: impl Read, mut take: impl FnMut(&[u8])) {
     let mut chunk = [0_u8; 16384];
     loop {
         match stream.read(&mut chunk) {
             Ok(0) => break,
-            Ok(count) => {
-                let bytes = chunk.get(..count).unwrap_or_default();
-                if let Some(sink) = &mut sink {
-                    sink(bytes);
-                }
-                console.push(bytes);
-            }
+            Ok(count) => take(chunk.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
     }
-    console.close();
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::machine::Emulator;
 use crate::progress::Step;
 
 use super::dom0::Dom0;
@@ -22,6 +23,9 @@ pub struct Compare {
     /// How many calls each has, about [default: as many as those]
     #[arg(long)]
     calls: Option<u32>,
+    /// Where our side of the talks runs
+    #[arg(long, value_enum, default_value = "qemu")]
+    machine: Emulator,
     /// Ask Xen anew, even where there is a transcript
     #[arg(long)]
     fresh: bool,
@@ -37,7 +41,7 @@ impl Compare {
         } else {
             None
         };
-        let us = Us::build()?;
+        let us = Us::build(self.machine)?;
         for area in areas(&self.areas)? {
             let kept_talk = Talk::kept(area);
             let talk = Talk {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::archive::Archive;
 use crate::debian;
-use crate::machine::{Boot, Qemu};
+use crate::machine::{Boot, Emulator, Machine};
 use crate::progress::Step;
 
 use super::packages::Packages;
@@ -70,13 +70,13 @@ impl Dom0 {
             initrd: write("initrd", &self.filesystem(guest)?)?,
         };
         let step = Step::begin("Xen, its dom0 and the guest");
-        let mut machine = Qemu::new(boot)
+        let mut machine = Machine::new(Emulator::Qemu, boot)
             .memory_mib(DOM0_MIB + XEN_MIB + guest.memory_mib)
             .command_line(&format!(
                 "console=com1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M loglvl=warning guest_loglvl=all"
             ))
             .time_limit(limit);
-        "qemu64,+svm,+npt".clone_into(&mut machine.processor);
+        machine.processor = Some("qemu64,+svm,+npt".to_owned());
         if verbose {
             machine.console_sink = Some(Box::new(|bytes| {
                 eprint!("{}", String::from_utf8_lossy(bytes));

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use xenvisor_conversation::Area;
 
 use crate::guests;
+use crate::machine::Emulator;
 use crate::one_guest::OneGuest;
 
 use super::dom0::{Dom0, Guest};
@@ -42,10 +43,10 @@ pub struct Us {
 }
 
 impl Us {
-    /// Builds both.
-    pub fn build() -> Result<Us> {
+    /// Builds both, for machines of this emulator.
+    pub fn build(emulator: Emulator) -> Result<Us> {
         Ok(Us {
-            image: OneGuest::build()?,
+            image: OneGuest::build(emulator)?,
             talker: talker()?,
         })
     }

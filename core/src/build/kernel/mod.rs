@@ -71,6 +71,26 @@ pub fn load(file: &[u8], extents: &[Extent], ram: &mut dyn GuestRam) -> Result<K
     loader.finish(Some(format))
 }
 
+/// Hands the ELF file in `file` to `take`, piece by piece: what is in a bzImage, or a raw ELF file as it is. For whoever
+/// unpacks a kernel before the machine that boots it is there.
+///
+/// # Errors
+/// [`KernelError`] says what is wrong with the file. Parts of it may have been handed over then.
+pub fn unpack(file: &[u8], take: &mut dyn FnMut(&[u8])) -> Result<(), KernelError> {
+    struct Taker<'t>(&'t mut dyn FnMut(&[u8]));
+    impl Sink for Taker<'_> {
+        fn take(&mut self, bytes: &[u8]) -> Result<(), KernelError> {
+            (self.0)(bytes);
+            Ok(())
+        }
+    }
+    if file.starts_with(&elf::MAGIC) {
+        take(file);
+        return Ok(());
+    }
+    payload::unpack(bzimage::payload(file)?, &mut Taker(take))
+}
+
 /// The first four bytes, for messages; zeros where there are fewer.
 fn first_four(bytes: &[u8]) -> [u8; 4] {
     let mut start = [0; 4];

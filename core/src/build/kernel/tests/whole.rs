@@ -60,6 +60,18 @@ fn a_raw_elf_file_of_either_class_loads() {
 }
 
 #[test]
+fn a_kernel_of_every_format_is_unpacked_to_the_elf_file_in_it() {
+    let expected = kernel(true).file();
+    let packed = FIXTURES.iter().map(|(_, payload)| bzimage(payload));
+    for file in packed.chain([expected.clone()]) {
+        let mut found = std::vec::Vec::new();
+        assert_eq!(unpack(&file, &mut |bytes| found.extend_from_slice(bytes)), Ok(()));
+        assert_eq!(found, expected);
+    }
+    assert!(unpack(b"no kernel", &mut |_| {}).is_err());
+}
+
+#[test]
 fn a_bzimage_of_every_format_loads() {
     for (format, payload) in FIXTURES {
         let mut memory = Memory::ram(32 * MIB);
