@@ -13,6 +13,7 @@ use xenvisor_core::vcpu::start::Segment;
 use super::block::{Block, NotEntered};
 use super::check::Explanation;
 use super::fields::Fields;
+use super::reason::EntryFailure;
 use super::setup::cr0_mask;
 use super::{event, instruction_error, reason, segment};
 use crate::emulate::{CodeSize, LONGEST};
@@ -46,6 +47,11 @@ const DPL_MASK: u64 = 3 << DPL_SHIFT;
 const DR6_REPORTED: u64 = 0xf | 1 << 13 | 1 << 14;
 const DR6_CONDITIONS: u64 = 0xf;
 const DEBUG: u8 = 1;
+const RFLAGS_TF: u64 = 1 << 8;
+/// DEBUGCTL: steps go from branch to branch.
+const BRANCH_STEPS: u64 = 1 << 1;
+/// Pending debug exceptions: a step.
+const PENDING_STEP: u64 = 1 << 14;
 /// Exit qualification of an EPT violation, and bit 12 of the exit's interruption information: an IRET had unblocked
 /// non-maskable interrupts before the exit cut it short (SDM vol. 3 §28.2.3).
 const UNBLOCKED_BY_IRET: u64 = 1 << 12;
@@ -110,6 +116,21 @@ impl<B: Block> VmxEngine<B> {
         };
         if unblocked && self.cut_short.is_none() {
             self.set_nmi_blocked(true);
+        }
+    }
+
+    /// Behind STI and MOV SS a step of a guest that is stepping is always pending: an exit for another debug exception
+    /// forgets it, and an entry insists on it (SDM vol. 3 §27.3.1.5).
+    fn keep_step(&mut self, rflags: u64) {
+        if !self.in_shadow() {
+            return;
+        }
+        let steps = rflags & RFLAGS_TF != 0 && self.block.get(guest::IA32_DEBUGCTL_FULL) & BRANCH_STEPS == 0;
+        let pending = self.block.get(guest::PENDING_DBG_EXCEPTIONS);
+        let step = if steps { PENDING_STEP } else { 0 };
+        if pending & PENDING_STEP != step {
+            self.block
+                .set(guest::PENDING_DBG_EXCEPTIONS, pending & !PENDING_STEP | step);
         }
     }
 
@@ -322,6 +343,7 @@ impl<B: Block> Engine for VmxEngine<B> {
         self.block.set(guest::RSP, registers.rsp);
         self.block.set(guest::RIP, registers.rip);
         self.block.set(guest::RFLAGS, registers.rflags);
+        self.keep_step(registers.rflags);
 
         let entered = self.block.enter(registers);
 
@@ -381,7 +403,10 @@ impl<B: Block> Engine for VmxEngine<B> {
             Some(NotEntered::Valid(number)) => {
                 write!(out, "error {number} ({}): ", instruction_error::sentence(number))?;
             }
-            None => write!(out, "exit reason {:#x}: ", self.words().code)?,
+            None => match EntryFailure::decode(&self.block) {
+                Some(failure) => write!(out, "{failure}: ")?,
+                None => write!(out, "exit reason {:#x}: ", self.words().code)?,
+            },
         }
         let explanation = Explanation {
             fields: &self.block as &dyn Fields,

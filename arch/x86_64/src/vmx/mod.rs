@@ -26,5 +26,7 @@ pub mod segment;
 pub mod setup;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 #[cfg(target_os = "none")]
 mod world_switch;

@@ -42,6 +42,7 @@ pub fn decode<F: Fields + ?Sized>(fields: &F) -> Reason {
         // The windows for interrupts and for NMIs, and a task priority that has fallen below the threshold: something
         // that waits can be taken now.
         7 | 8 | 43 => Reason::InterruptWindow,
+        9       => Reason::TaskSwitch,
         10      => Reason::Cpuid,
         12      => Reason::Halt,
         13 | 54 => Reason::CacheFlush,
@@ -52,13 +53,13 @@ pub fn decode<F: Fields + ?Sized>(fields: &F) -> Reason {
         31      => Reason::ReadMsr,
         32      => Reason::WriteMsr,
         48      => Reason::NestedFault(nested_fault(fields)),
-        49      => Reason::NestedFault(misconfiguration(fields)),
+        49      => Reason::Misconfigured { at: fields.get(ro::GUEST_PHYSICAL_ADDR_FULL) },
         // The timer that ends a run is as good as the interrupt that does.
         52      => Reason::Interrupt,
         55      => Reason::SetXcr,
         // GETSEC; VMCLEAR, VMLAUNCH, VMPTRLD, VMPTRST, VMREAD, VMRESUME, VMWRITE, VMXOFF, VMXON; MWAIT, MONITOR; INVEPT;
-        // INVVPID; VMFUNC, ENCLS; PCONFIG; UMWAIT, TPAUSE, LOADIWKEY, ENCLV.
-        11 | 19..=27 | 36 | 39 | 50 | 53 | 59 | 60 | 65 | 67..=70 => Reason::NotOffered,
+        // INVVPID; VMFUNC, ENCLS; PCONFIG; UMWAIT, TPAUSE, LOADIWKEY, ENCLV; SEAMCALL, TDCALL.
+        11 | 19..=27 | 36 | 39 | 50 | 53 | 59 | 60 | 65 | 67..=70 | 76 | 77 => Reason::NotOffered,
         _       => Reason::Other,
     }
 }
@@ -153,18 +154,6 @@ fn nested_fault<F: Fields + ?Sized>(fields: &F) -> NestedFault {
         was_present: qualification & RIGHTS != 0,
         in_page_walk: qualification & TRANSLATED != TRANSLATED,
         was_reserved: false,
-    }
-}
-
-/// An extended entry with a value that means nothing. The processor tells where, and nothing more.
-fn misconfiguration<F: Fields + ?Sized>(fields: &F) -> NestedFault {
-    NestedFault {
-        at: fields.get(ro::GUEST_PHYSICAL_ADDR_FULL),
-        is_write: false,
-        is_fetch: false,
-        was_present: true,
-        in_page_walk: false,
-        was_reserved: true,
     }
 }
 
