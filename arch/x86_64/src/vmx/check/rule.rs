@@ -158,7 +158,7 @@ rules! {
         RightsReserved: "no reserved bit is set",
         CsWidth: "64-bit code is not 32-bit code",
         Granularity: "G fits the limit",
-        TrType: "TR is a busy task state (of 32 or 64 bits, in long mode of 64)",
+        TrType: "TR is a busy task state, in long mode not one of 16 bits",
         TrUsable: "TR is usable",
         LdtrType: "LDTR is a local descriptor table",
         System: "S is clear",

@@ -25,7 +25,7 @@ const RESERVED: u32 = 0xfffe_0f00;
 /// A data segment that CS may be in an unrestricted guest: read/write, accessed.
 const DATA: u32 = 3;
 const LOCAL_TABLE: u32 = 2;
-const BUSY_32: u32 = 3;
+const BUSY_16: u32 = 3;
 const BUSY: u32 = 11;
 
 /// A segment register, read.
@@ -84,7 +84,7 @@ pub(super) fn check(on: &mut Checker<'_>) {
 /// TR and LDTR.
 fn task_and_table(on: &mut Checker<'_>) {
     let task = Seen::of(on, Register::Task);
-    let is_type_right = task.kind() == BUSY || (task.kind() == BUSY_32 && !on.is_long());
+    let is_type_right = task.kind() == BUSY || (task.kind() == BUSY_16 && !on.is_long());
     on.insist(is_type_right, task.at.rights, Rule::TrType);
     on.insist(task.is_usable(), task.at.rights, Rule::TrUsable);
     system(on, &task);
