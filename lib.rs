@@ -53,7 +53,7 @@ pub mod prelude {
     pub use xenvisor_core::number::{DomainId, GIB, MIB};
     pub use xenvisor_core::policy::request::*;
     pub use xenvisor_core::policy::{Policy, Silo, StaticPartition, Verdict, XenDefault};
-    pub use xenvisor_core::sched::{RoundRobin, Scheduler};
+    pub use xenvisor_core::sched::{PcpuSet, Pinned, RoundRobin, Scheduler, Weighted};
     pub use xenvisor_core::system::{AfterEnd, Boot, BootError, Guest, GuestId, Module, System};
 }
 

@@ -70,7 +70,8 @@ pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
         wake_due(hypervisor, pcpu, now);
         match hypervisor.queues.next(pcpu, now) {
             Some((claim, slice)) => turn(hypervisor, pcpu, claim.key, slice),
-            None if work == Work::More => {}
+            // What is left to do may wait for another pcpu.
+            None if work == Work::More => hypervisor.machine.relax(),
             None => hypervisor.queues.idle(pcpu, now, now.after_ns(NAP_NS)),
         }
     }

@@ -382,6 +382,11 @@ pub fn run(seed: u64, programs: Programs, mut system: System) -> Run {
 pub fn run_on(seed: u64, machine: SimMachine, system: &mut System) -> Run {
     let mut system = std::mem::take(system);
     system.schedule(ByChance::new(seed));
+    run_as_described(machine, system)
+}
+
+/// Runs guests to their end, with the scheduler that the description has.
+pub fn run_as_described(machine: SimMachine, system: System) -> Run {
     let frames = machine.frames().unwrap();
     let free_before = frames.free();
     let mut services = xenvisor::standard_services();
