@@ -183,8 +183,12 @@ fn a_vcpu_that_is_stopped_and_started_again_and_again_is_on_one_pcpu_at_a_time()
         }
         for _ in 0..200 {
             for command in [VCPUOP_down, VCPUOP_up] {
-                guest.call("vcpu_op", HYPERVISOR_vcpu_op, [command.into(), 1, 0]).await?;
-                let up = guest.call("is_up", HYPERVISOR_vcpu_op, [VCPUOP_is_up.into(), 1, 0]).await?;
+                guest
+                    .call("vcpu_op", HYPERVISOR_vcpu_op, [command.into(), 1, 0])
+                    .await?;
+                let up = guest
+                    .call("is_up", HYPERVISOR_vcpu_op, [VCPUOP_is_up.into(), 1, 0])
+                    .await?;
                 if up != u64::from(command == VCPUOP_up) {
                     return Err(Trouble::new("it is not what it was told to be"));
                 }
