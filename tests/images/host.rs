@@ -22,7 +22,7 @@ mod bare {
     use alloc::{format, vec};
     use core::hint::black_box;
 
-    use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+    use core::sync::atomic::{AtomicU64, Ordering};
 
     use xenvisor::bare::host::Host;
     use xenvisor::bare::host::assemble::assemble;
@@ -35,7 +35,6 @@ mod bare {
     // SAFETY: the host's start calls exactly this, with this signature, once.
     #[unsafe(no_mangle)]
     fn xenvisor_image_main(host: &'static Host) -> ! {
-        HERE.store(core::ptr::from_ref(host).cast_mut(), Ordering::SeqCst);
         let line = host.boot().command_line.as_str();
         let what = line
             .split_whitespace()
@@ -61,9 +60,6 @@ mod bare {
         }
         end(End::Well)
     }
-
-    /// The host, for other processors.
-    static HERE: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 
     fn say(host: &Host, text: &str) {
         host.console_write(text.as_bytes());
@@ -110,24 +106,21 @@ mod bare {
         static WOKEN: AtomicU64 = AtomicU64::new(0);
         let count = host.processors();
         let all = (1 << count) - 1;
-        host.run_everywhere(&|pcpu| {
-            // SAFETY: stored before any processor was given work, and there for ever.
-            let host: &'static Host = unsafe { &*HERE.load(Ordering::SeqCst) };
+        let work = |pcpu: PcpuId| {
             assert_eq!(pcpu, host.this_processor());
             AT_WORK.fetch_or(1 << pcpu.raw(), Ordering::SeqCst);
-            if pcpu.raw() == 0 {
-                return;
-            }
             host.sleep(host.now().after_ns(60_000_000_000));
             WOKEN.fetch_or(1 << pcpu.raw(), Ordering::SeqCst);
+        };
+        host.run_on_all(&work, &mut || {
+            let until = host.now().after_ns(5_000_000_000);
+            while AT_WORK.load(Ordering::SeqCst) != all & !1 && host.now() < until {}
+            // Nobody can tell from outside that another one sleeps by now; a kick before counts as well as one after.
+            for other in 1..count {
+                host.kick(PcpuId::new(other as u32));
+            }
+            while WOKEN.load(Ordering::SeqCst) != all & !1 && host.now() < until {}
         });
-        let until = host.now().after_ns(5_000_000_000);
-        while AT_WORK.load(Ordering::SeqCst) != all && host.now() < until {}
-        // Nobody can tell from outside that another one sleeps by now; a kick before counts as well as one after.
-        for other in 1..count {
-            host.kick(PcpuId::new(other as u32));
-        }
-        while WOKEN.load(Ordering::SeqCst) != all & !1 && host.now() < until {}
         let (at_work, woken) = (AT_WORK.load(Ordering::SeqCst), WOKEN.load(Ordering::SeqCst));
         say(
             host,

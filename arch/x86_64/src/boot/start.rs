@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicUsize;
 
 use heapless::{String, Vec};
 use spin::{Mutex, Once};
@@ -107,7 +108,8 @@ fn build(boot: BootInfo) -> (Host, Plan) {
         free,
         others: Once::new(),
         boot_apic_id: apic.id(),
-        work: Once::new(),
+        work: Mutex::new(None),
+        done: AtomicUsize::new(0),
         scale,
         wall_clock_at_zero_ns,
         boot,

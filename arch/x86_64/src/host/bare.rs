@@ -2,9 +2,10 @@
 
 use alloc::sync::Arc;
 use core::ops::Range;
+use core::sync::atomic::AtomicUsize;
 
 use heapless::{String, Vec};
-use spin::Once;
+use spin::{Mutex, Once};
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::MachineMemory;
 use xenvisor_core::number::{Mfn, PcpuId};
@@ -33,6 +34,9 @@ pub struct Module {
     pub bytes: &'static [u8],
 }
 
+/// What a processor can be given to do.
+pub(crate) type Work = &'static (dyn Fn(PcpuId) + Sync);
+
 /// See the file's header.
 pub struct Host {
     pub(crate) boot: BootInfo,
@@ -45,7 +49,9 @@ pub struct Host {
     pub(crate) others: Once<Others>,
     pub(crate) boot_apic_id: u32,
     /// What all processors do.
-    pub(crate) work: Once<&'static (dyn Fn(PcpuId) + Sync)>,
+    pub(crate) work: Mutex<Option<Work>>,
+    /// How many of the others are done with it.
+    pub(crate) done: AtomicUsize,
     pub(crate) scale: TimeScale,
     pub(crate) wall_clock_at_zero_ns: u64,
 }

@@ -15,6 +15,9 @@ use crate::log;
 
 /// One way for a processor to run guests: SVM or VMX, switched on.
 pub trait Virtualization: Send + Sync {
+    /// Switches it on for the running pcpu, which is like the one it was switched on for first.
+    fn enable_here(&self);
+
     /// An empty second stage, its tables taken from `frames`.
     ///
     /// # Errors
@@ -59,9 +62,8 @@ impl Machine for BareMachine {
         self.host.wall_clock_at_zero_ns()
     }
 
-    fn kick(&self, _pcpu: PcpuId) {
-        // There is one pcpu, and whoever asks runs on it: it is in no guest now, and must not sleep next.
-        self.host.wake();
+    fn kick(&self, pcpu: PcpuId) {
+        self.host.kick(pcpu);
     }
 
     fn sleep(&self, _pcpu: PcpuId, until: Instant) {

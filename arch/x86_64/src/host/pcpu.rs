@@ -5,7 +5,7 @@
 //! Invariant: from its first Rust code on, a processor's GS leads to its own [`Pcpu`], which lives for ever.
 
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use spin::Once;
 use x86::msr::{IA32_GS_BASE, wrmsr};
@@ -25,6 +25,10 @@ pub(crate) struct Pcpu {
     segments: Segments,
     stacks: Stacks,
     events: Events,
+    /// The machine address of the control structure that is current on it (VMX); no structure is at 0.
+    structure: AtomicU64,
+    /// It has kicked itself.
+    kicked: Events,
     apic: Once<LocalApic>,
     runs: AtomicBool,
 }
@@ -41,6 +45,8 @@ impl Pcpu {
             segments: Segments::new(),
             stacks,
             events: Events::new(),
+            structure: AtomicU64::new(0),
+            kicked: Events::new(),
             apic: Once::new(),
             runs: AtomicBool::new(false),
         }
@@ -69,6 +75,16 @@ impl Pcpu {
     /// Whether something has happened that somebody should look at.
     pub(crate) const fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// The machine address of the control structure that is current on it.
+    pub(crate) const fn structure(&self) -> &AtomicU64 {
+        &self.structure
+    }
+
+    /// Whether it has asked itself to look around instead of running a guest.
+    pub(crate) const fn kicked(&self) -> &Events {
+        &self.kicked
     }
 
     /// Its local APIC, once it is on.

@@ -3,6 +3,8 @@
 //! A processor that does not come up within a second is left out, with a word in the log; the machine works with the
 //! others. SDM vol. 3 §9.4.4 (the order of INIT and start-up interrupts and the waits between them).
 
+use core::sync::atomic::Ordering;
+
 use heapless::Vec;
 use xenvisor_core::number::{MachineAddr, PcpuId};
 
@@ -85,8 +87,14 @@ pub(crate) extern "C" fn start(pcpu: &'static Pcpu) -> ! {
     }
     pcpu.set_running();
     loop {
-        if let Some(work) = host.work.get() {
+        let work = *host.work.lock();
+        if let Some(work) = work {
             work(pcpu.id());
+            host.done.fetch_add(1, Ordering::Release);
+            while host.work.lock().is_some() {
+                core::hint::spin_loop();
+            }
+            host.done.fetch_sub(1, Ordering::Release);
         }
         host.sleep(xenvisor_core::clock::Instant::FAR);
     }
@@ -105,18 +113,36 @@ impl Host {
         pcpu::current().id()
     }
 
-    /// Has all processors do `work`, this one included. Once; the others wait for more in vain when theirs is done.
-    pub fn run_everywhere(&self, work: &'static (dyn Fn(PcpuId) + Sync)) {
-        self.work.call_once(|| work);
-        for other in self.others.get().into_iter().flatten() {
+    /// Has all other processors do `others` while this one, which is the first, does `first`. Comes back when all have
+    /// come to their end. One call at a time.
+    pub fn run_on_all(&self, others: &(dyn Fn(PcpuId) + Sync), first: &mut dyn FnMut()) {
+        let Some(list) = self.others.get().filter(|list| !list.is_empty()) else {
+            return first();
+        };
+        // SAFETY: only the lifetime changes. The others stop using it before this function returns: each counts itself
+        // as done behind its last use, and all are waited for. `first` does not unwind, as nothing does here.
+        let forever = unsafe {
+            core::mem::transmute::<&(dyn Fn(PcpuId) + Sync), &'static (dyn Fn(PcpuId) + Sync)>(others)
+        };
+        *self.work.lock() = Some(forever);
+        for other in list {
             self.kick(other.pcpu.id());
         }
-        work(self.this_processor());
+        first();
+        let wait_for = |count: usize| {
+            while self.done.load(Ordering::Acquire) != count {
+                core::hint::spin_loop();
+            }
+        };
+        wait_for(list.len());
+        *self.work.lock() = None;
+        wait_for(0);
     }
 
     /// Makes a processor leave its guest or its sleep, and look around.
     pub fn kick(&self, pcpu: PcpuId) {
         if pcpu == self.this_processor() {
+            pcpu::current().kicked().set();
             return pcpu::current().events().set();
         }
         let target = if pcpu == pcpu::BOOT.id() {

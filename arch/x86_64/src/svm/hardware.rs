@@ -8,12 +8,11 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use raw_cpuid::CpuId;
-use spin::Mutex;
 use x86::msr::{rdmsr, wrmsr};
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
-use xenvisor_core::number::{DomainId, MachineAddr, Order};
+use xenvisor_core::number::{DomainId, MachineAddr, Order, PcpuId};
 use xenvisor_core::p2m::SecondStage;
 use xenvisor_core::p2m::walker::P2m;
 
@@ -27,11 +26,13 @@ use super::world_switch;
 use crate::guest::cpuid::Offers;
 use crate::host::Host;
 use crate::host::machine::Virtualization;
+use crate::host::pcpu::current;
 use crate::second_stage::npt::Npt;
 use crate::vcpu::cpu::Cpu;
 use crate::vcpu::engine::Services;
 use crate::vcpu::extended_state::COMPONENTS;
 use crate::vcpu::page::Page;
+use crate::vcpu::per_pcpu::PerPcpu;
 use crate::vcpu::processor::{extended_components, has_prediction_barrier, host_cpuid, microcode};
 use crate::vcpu::resident::{Abilities, Extended, Resident, Shared};
 use crate::vcpu::tags::{Tag, Tags};
@@ -85,7 +86,7 @@ pub struct Svm {
     microcode: u64,
     port_map: MachineAddr,
     msr_map: MachineAddr,
-    pcpu: Mutex<Pcpu>,
+    pcpus: PerPcpu<Pcpu>,
 }
 
 /// What one processor keeps for its guests.
@@ -93,7 +94,7 @@ struct Pcpu {
     /// What VMSAVE stored of the host.
     host_block: Page<Vmcb>,
     /// Where VMRUN stores the rest of the host.
-    _host_save_area: Page<[u8; 4096]>,
+    host_save_area: Page<[u8; 4096]>,
     tags: Tags,
     resident: Resident,
 }
@@ -113,8 +114,8 @@ impl Svm {
         if !extended.has_svm() {
             return Err(NoSvm::NotThere);
         }
-        let svm = cpuid.get_svm_info().ok_or(NoSvm::NotThere)?;
-        if !svm.has_nested_paging() {
+        let info = cpuid.get_svm_info().ok_or(NoSvm::NotThere)?;
+        if !info.has_nested_paging() {
             return Err(NoSvm::NoNestedPaging);
         }
         // SAFETY: a processor with SVM has VM_CR.
@@ -136,19 +137,16 @@ impl Svm {
             keeps_registers: false,
             has_prediction_barrier: has_prediction_barrier(),
         };
-        let asids = svm.supported_asids();
-        let host_block = Page::<Vmcb>::new(frames)?;
-        let host_save_area = Page::new(frames)?;
-        // SAFETY: the processor has SVM; EFER.SVME changes nothing for the host but to allow the instructions of this
-        // backend. The host save area and the block are pages of ours that live as long as this object, which is for
-        // ever once it is returned; the host's segments are loaded, so what VMSAVE stores is what guests must find on
-        // the way out.
-        unsafe {
-            wrmsr(EFER, rdmsr(EFER) | EFER_SVME);
-            wrmsr(VM_HSAVE_PA, host_save_area.address().raw());
-            instructions::vmsave(host_block.address().raw());
-        }
-        Ok(Arc::new(Self {
+        let asids = info.supported_asids();
+        let pcpus = PerPcpu::new(host.processors(), || {
+            Ok::<_, OutOfFrames>(Pcpu {
+                host_block: Page::new(frames)?,
+                host_save_area: Page::new(frames)?,
+                tags: Tags::new(asids),
+                resident: Resident::new(abilities),
+            })
+        })?;
+        let svm = Self {
             host,
             limits: Limits {
                 address_bits: sizes.as_ref().map_or(36, |sizes| sizes.physical_address_bits()),
@@ -156,21 +154,32 @@ impl Svm {
                 cr4: u64::MAX,
             },
             assists: Assists {
-                next_rip: svm.has_nrip(),
-                decode: svm.has_decode_assists(),
+                next_rip: info.has_nrip(),
+                decode: info.has_decode_assists(),
             },
             huge_pages: extended.has_1gib_pages(),
             abilities,
             microcode: microcode(),
             port_map: permission_map(memory, frames, PORT_MAP_BYTES, fill_port_map)?,
             msr_map: permission_map(memory, frames, MSR_MAP_BYTES, fill_msr_map)?,
-            pcpu: Mutex::new(Pcpu {
-                host_block,
-                _host_save_area: host_save_area,
-                tags: Tags::new(asids),
-                resident: Resident::new(abilities),
-            }),
-        }))
+            pcpus,
+        };
+        svm.switch_on();
+        Ok(Arc::new(svm))
+    }
+
+    /// Switches it on for the running processor, which is like the first.
+    fn switch_on(&self) {
+        let pcpu = self.pcpus.here();
+        // SAFETY: the processor has SVM; EFER.SVME changes nothing for the host but to allow the instructions of this
+        // backend. The host save area and the block are pages of ours and this processor's that live as long as this
+        // object, which is for ever once `enable` has returned it; the host's segments are loaded, so what VMSAVE
+        // stores is what guests must find on the way out.
+        unsafe {
+            wrmsr(EFER, rdmsr(EFER) | EFER_SVME);
+            wrmsr(VM_HSAVE_PA, pcpu.host_save_area.address().raw());
+            instructions::vmsave(pcpu.host_block.address().raw());
+        }
     }
 
     /// What guests can be offered by CPUID.
@@ -188,6 +197,10 @@ impl Svm {
 }
 
 impl Virtualization for Arc<Svm> {
+    fn enable_here(&self) {
+        self.switch_on();
+    }
+
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
         let format = Npt {
             huge_pages: self.huge_pages,
@@ -209,6 +222,7 @@ impl Virtualization for Arc<Svm> {
             block,
             extended: Extended::new(setup.frames)?,
             tag: None,
+            last: current().id(),
         };
         Ok(Box::new(Cpu::of(
             SvmEngine::new(hardware),
@@ -244,6 +258,8 @@ struct Hardware {
     block: Page<Vmcb>,
     extended: Shared,
     tag: Option<Tag>,
+    /// Where its last turn was.
+    last: PcpuId,
 }
 
 impl Block for Hardware {
@@ -256,7 +272,7 @@ impl Block for Hardware {
     }
 
     fn enter(&mut self, registers: &mut Registers) {
-        let mut pcpu = self.svm.pcpu.lock();
+        let mut pcpu = self.svm.pcpus.here();
         let block = self.block.get_mut();
         if pcpu.resident.bring_in(&self.extended) {
             block.forget();
@@ -311,6 +327,24 @@ impl Services for Hardware {
         self.svm.host.arm(until);
     }
 
+    fn takes_kick(&self) -> bool {
+        current().kicked().take()
+    }
+
+    fn arrive(&mut self, pcpu: PcpuId) {
+        if self.last != pcpu {
+            self.last = pcpu;
+            self.tag = None;
+            self.block.get_mut().forget();
+        }
+    }
+
+    fn depart(&mut self) {
+        if self.svm.pcpus.is_many() {
+            self.svm.pcpus.here().resident.give_up(&self.extended);
+        }
+    }
+
     fn take_interrupts(&self) {
         self.svm.host.take_interrupts();
     }
@@ -321,15 +355,15 @@ impl Services for Hardware {
     }
 
     fn reset_extended_state(&mut self) {
-        self.svm.pcpu.lock().resident.reset(&self.extended);
+        self.svm.pcpus.here().resident.reset(&self.extended);
     }
 
     fn xcr0(&self) -> u64 {
-        self.svm.pcpu.lock().resident.xcr0(&self.extended)
+        self.svm.pcpus.here().resident.xcr0(&self.extended)
     }
 
     fn set_xcr0(&mut self, value: u64) {
-        self.svm.pcpu.lock().resident.set_xcr0(&self.extended, value);
+        self.svm.pcpus.here().resident.set_xcr0(&self.extended, value);
     }
 
     fn tsc_aux(&self) -> u32 {
@@ -337,11 +371,11 @@ impl Services for Hardware {
     }
 
     fn set_tsc_aux(&mut self, value: u32) {
-        self.svm.pcpu.lock().resident.set_tsc_aux(&self.extended, value);
+        self.svm.pcpus.here().resident.set_tsc_aux(&self.extended, value);
     }
 
     fn prediction_barrier(&self) {
-        self.svm.pcpu.lock().resident.prediction_barrier();
+        self.svm.pcpus.here().resident.prediction_barrier();
     }
 
     fn microcode(&self) -> u64 {
@@ -355,6 +389,6 @@ impl Services for Hardware {
 
 impl Drop for Hardware {
     fn drop(&mut self) {
-        self.svm.pcpu.lock().resident.forget(&self.extended);
+        self.svm.pcpus.here().resident.forget(&self.extended);
     }
 }

@@ -9,7 +9,7 @@ use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{
     Access, Call, Exit, GuestRam, Ipi, IpiKind, IpiTarget, Level, NotRam, Outcome, Registers, VirtCpu, Width,
 };
-use xenvisor_core::number::{DomainId, GuestAddr, VcpuId, Vector};
+use xenvisor_core::number::{DomainId, GuestAddr, PcpuId, VcpuId, Vector};
 use xenvisor_core::vcpu::start::{Segment, StartState};
 use zerocopy::FromZeros;
 
@@ -104,6 +104,11 @@ impl Services for Script {
     fn wake_at(&self, until: Instant) {
         self.stage.lock().unwrap().woken_at = Some(until);
     }
+    fn takes_kick(&self) -> bool {
+        false
+    }
+    fn arrive(&mut self, _pcpu: PcpuId) {}
+    fn depart(&mut self) {}
     fn take_interrupts(&self) {}
     fn machine_check(&self) {}
     fn reset_extended_state(&mut self) {

@@ -142,6 +142,7 @@ impl<E: Engine> Cpu<E> {
             waits_for_startup: true,
         };
         cpu.reset();
+        cpu.engine.services_mut().depart();
         cpu
     }
 
@@ -159,7 +160,7 @@ impl<E: Engine> Cpu<E> {
             let plan = Plan::make(&self.waiting(), self.openness());
             // The upcall line was true when the run began. Behind an exit its cause may be gone: let it be looked at.
             let is_upcall = matches!(plan.inject, Some((_, Source::Upcall)));
-            if now >= until || (is_upcall && !is_first) {
+            if now >= until || (is_upcall && !is_first) || self.engine.services().takes_kick() {
                 return Exit::Preempted;
             }
             self.carry_out(&plan);

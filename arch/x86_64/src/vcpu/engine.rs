@@ -9,6 +9,7 @@ use core::fmt;
 
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{Level, Registers};
+use xenvisor_core::number::PcpuId;
 use xenvisor_core::vcpu::start::Segment;
 
 use super::event::{Event, Plan};
@@ -206,6 +207,15 @@ pub trait Services: Send {
 
     /// Makes an interrupt of the machine end the next run at `until`, if none did before.
     fn wake_at(&self, until: Instant);
+
+    /// Whether somebody has asked this processor to look around instead of running a guest, since this was last asked.
+    fn takes_kick(&self) -> bool;
+
+    /// A turn begins on this pcpu: what earlier turns elsewhere have left here is not to be believed.
+    fn arrive(&mut self, pcpu: PcpuId);
+
+    /// The turn is over: nothing of the guest stays in the processor where another one could take it up.
+    fn depart(&mut self);
 
     /// Lets the host serve the interrupts that wait for it.
     fn take_interrupts(&self);

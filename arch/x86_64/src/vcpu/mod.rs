@@ -14,6 +14,8 @@ pub(crate) mod instructions;
 #[cfg(target_os = "none")]
 pub(crate) mod page;
 #[cfg(target_os = "none")]
+pub(crate) mod per_pcpu;
+#[cfg(target_os = "none")]
 pub(crate) mod processor;
 pub mod reason;
 #[cfg(target_os = "none")]

@@ -99,6 +99,14 @@ impl Resident {
         true
     }
 
+    /// The processor gives up what it holds of this state: another one may take it up.
+    pub(crate) fn give_up(&mut self, extended: &Shared) {
+        if self.holds(extended) {
+            self.save(&mut extended.lock());
+            self.now = None;
+        }
+    }
+
     /// The state is worth nothing any more: if the processor holds it, it need not be kept.
     pub(crate) fn forget(&mut self, extended: &Shared) {
         if self.holds(extended) {

@@ -9,17 +9,17 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use raw_cpuid::CpuId;
-use spin::Mutex;
 use x86::bits64::vmx as instruction;
+use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr4, cr4_write};
 use x86::msr::{rdmsr, wrmsr};
 use x86::vmx::vmcs::{control, ro};
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
-use xenvisor_core::number::{DomainId, MachineAddr, Order};
+use xenvisor_core::number::{DomainId, MachineAddr, Order, PcpuId};
 use xenvisor_core::p2m::SecondStage;
 use xenvisor_core::p2m::walker::P2m;
 
@@ -33,11 +33,13 @@ use super::{bitmaps, host_state, instructions, reason, world_switch};
 use crate::guest::cpuid::Offers;
 use crate::host::Host;
 use crate::host::machine::Virtualization;
+use crate::host::pcpu::current;
 use crate::second_stage::ept::Ept;
 use crate::vcpu::cpu::Cpu;
 use crate::vcpu::engine::Services;
 use crate::vcpu::extended_state::{COMPONENTS, Kept};
 use crate::vcpu::page::Page;
+use crate::vcpu::per_pcpu::PerPcpu;
 use crate::vcpu::processor::{extended_components, has_prediction_barrier, host_cpuid, microcode};
 use crate::vcpu::resident::{Abilities, Extended, Resident, Shared};
 use crate::vcpu::tags::{Tag, Tags};
@@ -61,15 +63,13 @@ pub struct Vmx {
     io_a: MachineAddr,
     io_b: MachineAddr,
     msr_bitmap: MachineAddr,
-    /// The machine address of the control structure that is current; no structure is at 0.
-    current: AtomicU64,
-    pcpu: Mutex<Pcpu>,
+    pcpus: PerPcpu<Pcpu>,
 }
 
 /// What one processor keeps for its guests.
 struct Pcpu {
     /// The processor's own region, for as long as VMX is on.
-    _region: Page<[u8; 4096]>,
+    region: Page<[u8; 4096]>,
     tags: Tags,
     resident: Resident,
 }
@@ -85,14 +85,7 @@ impl Vmx {
         if !cpuid.get_feature_info().is_some_and(|info| info.has_vmx()) {
             return Err(NoVmx::NotThere);
         }
-        // SAFETY: processors with VMX have this MSR. Where firmware has left it open, it is set and locked as firmware
-        // should have: that is what software that comes first is meant to do (SDM vol. 3 §24.7).
-        unsafe {
-            let now = rdmsr(FEATURE_CONTROL);
-            if now & LOCKED == 0 {
-                wrmsr(FEATURE_CONTROL, now | LOCKED | OUTSIDE_SMX);
-            }
-        }
+        unlock();
         // SAFETY: `Capabilities` asks for MSRs that a processor with VMX has, each after the one that says so.
         let capabilities = Capabilities::read(|msr| unsafe { rdmsr(msr) })?;
         let capabilities = match cpuid.get_processor_capacity_feature_info() {
@@ -112,24 +105,17 @@ impl Vmx {
             keeps_registers: true,
             has_prediction_barrier: has_prediction_barrier(),
         };
-        let mut region = Page::<[u8; 4096]>::new(frames)?;
-        put_revision(region.get_mut(), capabilities.revision);
-        // SAFETY: the processor has VMX, firmware allows it, and the region is a page of ours with its revision, which
-        // lives as long as VMX is on: for ever. The host's CR0 and CR4 have what VMX needs: it runs paged in long mode
-        // with CR0.NE, and CR4.VMXE is set here.
-        unsafe {
-            x86::controlregs::cr0_write(x86::controlregs::cr0() | x86::controlregs::Cr0::CR0_NUMERIC_ERROR);
-            let cr4 = x86::controlregs::cr4();
-            x86::controlregs::cr4_write(cr4 | x86::controlregs::Cr4::CR4_ENABLE_VMX);
-            instruction::vmxon(region.address().raw()).map_err(|_| NoVmx::Refused)?;
-            // What the processor holds from before our time goes.
-            instructions::invept(None);
-            if capabilities.vpid {
-                instructions::invvpid_all();
-            }
-        }
+        let pcpus = PerPcpu::new(host.processors(), || {
+            let mut region = Page::<[u8; 4096]>::new(frames)?;
+            put_revision(region.get_mut(), capabilities.revision);
+            Ok::<_, OutOfFrames>(Pcpu {
+                region,
+                tags: Tags::new(VPIDS),
+                resident: Resident::new(abilities),
+            })
+        })?;
         let memory = host.memory();
-        Ok(Arc::new(Self {
+        let vmx = Self {
             host,
             controls,
             abilities,
@@ -137,14 +123,31 @@ impl Vmx {
             io_a: bitmap(memory, frames, bitmaps::fill_io_a)?,
             io_b: bitmap(memory, frames, bitmaps::fill_io_b)?,
             msr_bitmap: bitmap(memory, frames, bitmaps::fill_msr)?,
-            current: AtomicU64::new(0),
-            pcpu: Mutex::new(Pcpu {
-                _region: region,
-                tags: Tags::new(VPIDS),
-                resident: Resident::new(abilities),
-            }),
+            pcpus,
             capabilities,
-        }))
+        };
+        vmx.switch_on()?;
+        Ok(Arc::new(vmx))
+    }
+
+    /// Switches it on for the running processor, which is like the first.
+    fn switch_on(&self) -> Result<(), NoVmx> {
+        unlock();
+        let pcpu = self.pcpus.here();
+        // SAFETY: the processor has VMX, firmware allows it, and the region is a page of ours and this processor's with
+        // its revision, which lives as long as VMX is on: for ever. The host's CR0 and CR4 have what VMX needs: it runs
+        // paged in long mode, CR0.NE and CR4.VMXE are set here.
+        unsafe {
+            cr0_write(cr0() | Cr0::CR0_NUMERIC_ERROR);
+            cr4_write(cr4() | Cr4::CR4_ENABLE_VMX);
+            instruction::vmxon(pcpu.region.address().raw()).map_err(|_| NoVmx::Refused)?;
+            // What the processor holds from before our time goes.
+            instructions::invept(None);
+            if self.capabilities.vpid {
+                instructions::invvpid_all();
+            }
+        }
+        Ok(())
     }
 
     /// What guests can be offered by CPUID.
@@ -166,7 +169,27 @@ impl Vmx {
     }
 }
 
+/// Lets VMX be switched on where firmware has left that open.
+fn unlock() {
+    // SAFETY: processors with VMX have this MSR. Where firmware has left it open, it is set and locked as firmware
+    // should have: that is what software that comes first is meant to do (SDM vol. 3 §24.7).
+    unsafe {
+        let now = rdmsr(FEATURE_CONTROL);
+        if now & LOCKED == 0 {
+            wrmsr(FEATURE_CONTROL, now | LOCKED | OUTSIDE_SMX);
+        }
+    }
+}
+
 impl Virtualization for Arc<Vmx> {
+    fn enable_here(&self) {
+        if self.switch_on().is_err() {
+            crate::panic::fail(format_args!(
+                "a processor refuses to switch VMX on that another one has"
+            ));
+        }
+    }
+
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
         let format = Ept {
             large_pages: self.capabilities.ept_2m,
@@ -197,6 +220,8 @@ impl Virtualization for Arc<Vmx> {
             ept_pointer,
             launched: false,
             tag: None,
+            last: current().id(),
+            stays: true,
             second_stage_is_stale: true,
         };
         hardware.clear();
@@ -249,32 +274,49 @@ struct Hardware {
     /// Since it was cleared last, the structure has been entered.
     launched: bool,
     tag: Option<Tag>,
+    /// Where its last turn was.
+    last: PcpuId,
+    /// It has its turn, or is being made: its structure may stay with the processor.
+    stays: bool,
     second_stage_is_stale: bool,
 }
 
 impl Hardware {
     /// Makes the structure one that has not been entered, and that no processor holds anything of.
     fn clear(&mut self) {
+        self.let_go();
+        self.launched = false;
+    }
+
+    /// Makes the processor put all that it holds of the structure into memory.
+    fn let_go(&self) {
         let at = self.structure.address().raw();
         // SAFETY: VMX is on, and the page is a structure of ours with its revision.
         // Were it refused, the next entry would be, too, and would say so.
         let _ = unsafe { instruction::vmclear(at) };
-        self.launched = false;
-        let _ = self
-            .vmx
-            .current
-            .compare_exchange(at, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let loaded = current().structure();
+        let _ = loaded.compare_exchange(at, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Makes the structure the one that fields are read from and written to.
     fn make_current(&self) {
         let at = self.structure.address().raw();
-        if self.vmx.current.load(Ordering::Relaxed) == at {
+        let loaded = current().structure();
+        if loaded.load(Ordering::Relaxed) == at {
             return;
         }
         // SAFETY: VMX is on, and the page is a structure of ours with its revision, cleared before its first use.
         if unsafe { instruction::vmptrld(at) }.is_ok() {
-            self.vmx.current.store(at, Ordering::Relaxed);
+            loaded.store(at, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Hardware {
+    /// A field was looked at. Outside of a turn, the next turn may be on another pcpu.
+    fn end_of_access(&self) {
+        if !self.stays && self.vmx.pcpus.is_many() {
+            self.let_go();
         }
     }
 }
@@ -283,7 +325,9 @@ impl Fields for Hardware {
     fn get(&self, field: u32) -> u64 {
         self.make_current();
         // SAFETY: VMX is on and the structure current. A field that the processor does not have reads as 0.
-        unsafe { instruction::vmread(field) }.unwrap_or(0)
+        let value = unsafe { instruction::vmread(field) }.unwrap_or(0);
+        self.end_of_access();
+        value
     }
 
     fn set(&mut self, field: u32, value: u64) {
@@ -291,13 +335,14 @@ impl Fields for Hardware {
         // SAFETY: VMX is on and the structure current; its values have an effect at the next entry, which checks them.
         // A field that the processor does not have is one whose control is off.
         let _ = unsafe { instruction::vmwrite(field, value) };
+        self.end_of_access();
     }
 }
 
 impl Block for Hardware {
     fn enter(&mut self, registers: &mut Registers) -> Result<(), NotEntered> {
         let fresh = {
-            let mut pcpu = self.vmx.pcpu.lock();
+            let mut pcpu = self.vmx.pcpus.here();
             pcpu.resident.bring_in(&self.extended);
             let is_current = self.tag.is_some_and(|tag| pcpu.tags.is_current(tag));
             (self.vmx.capabilities.vpid && !is_current).then(|| pcpu.tags.fresh())
@@ -338,15 +383,12 @@ impl Block for Hardware {
     }
 
     fn kept(&self, register: Kept) -> u64 {
-        self.vmx.pcpu.lock().resident.kept(&self.extended, register)
+        self.vmx.pcpus.here().resident.kept(&self.extended, register)
     }
 
     fn set_kept(&mut self, register: Kept, value: u64) {
-        self.vmx
-            .pcpu
-            .lock()
-            .resident
-            .set_kept(&self.extended, register, value);
+        let mut pcpu = self.vmx.pcpus.here();
+        pcpu.resident.set_kept(&self.extended, register, value);
     }
 
     fn virtual_task_priority(&self) -> u8 {
@@ -391,6 +433,30 @@ impl Services for Hardware {
         self.vmx.host.arm(until);
     }
 
+    fn takes_kick(&self) -> bool {
+        current().kicked().take()
+    }
+
+    fn arrive(&mut self, pcpu: PcpuId) {
+        self.stays = true;
+        if self.last != pcpu {
+            self.last = pcpu;
+            self.tag = None;
+            // Other vcpus of the domain may have left translations here that were flushed elsewhere since: they are told
+            // by the second stage, not by the tag.
+            self.second_stage_is_stale = true;
+            setup::write_host(self, &host_state::of_running_processor());
+        }
+    }
+
+    fn depart(&mut self) {
+        if self.vmx.pcpus.is_many() {
+            self.vmx.pcpus.here().resident.give_up(&self.extended);
+            self.clear();
+        }
+        self.stays = false;
+    }
+
     fn take_interrupts(&self) {
         self.vmx.host.take_interrupts();
     }
@@ -401,15 +467,15 @@ impl Services for Hardware {
     }
 
     fn reset_extended_state(&mut self) {
-        self.vmx.pcpu.lock().resident.reset(&self.extended);
+        self.vmx.pcpus.here().resident.reset(&self.extended);
     }
 
     fn xcr0(&self) -> u64 {
-        self.vmx.pcpu.lock().resident.xcr0(&self.extended)
+        self.vmx.pcpus.here().resident.xcr0(&self.extended)
     }
 
     fn set_xcr0(&mut self, value: u64) {
-        self.vmx.pcpu.lock().resident.set_xcr0(&self.extended, value);
+        self.vmx.pcpus.here().resident.set_xcr0(&self.extended, value);
     }
 
     fn tsc_aux(&self) -> u32 {
@@ -417,11 +483,11 @@ impl Services for Hardware {
     }
 
     fn set_tsc_aux(&mut self, value: u32) {
-        self.vmx.pcpu.lock().resident.set_tsc_aux(&self.extended, value);
+        self.vmx.pcpus.here().resident.set_tsc_aux(&self.extended, value);
     }
 
     fn prediction_barrier(&self) {
-        self.vmx.pcpu.lock().resident.prediction_barrier();
+        self.vmx.pcpus.here().resident.prediction_barrier();
     }
 
     fn microcode(&self) -> u64 {
@@ -436,6 +502,6 @@ impl Services for Hardware {
 impl Drop for Hardware {
     fn drop(&mut self) {
         self.clear();
-        self.vmx.pcpu.lock().resident.forget(&self.extended);
+        self.vmx.pcpus.here().resident.forget(&self.extended);
     }
 }

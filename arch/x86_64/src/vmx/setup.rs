@@ -212,8 +212,9 @@ fn write_guest<F: Fields + ?Sized>(fields: &mut F) {
     }
 }
 
+/// Writes the host's state: also when the vcpu comes to another pcpu.
 #[rustfmt::skip]
-fn write_host<F: Fields + ?Sized>(fields: &mut F, state: &HostState) {
+pub fn write_host<F: Fields + ?Sized>(fields: &mut F, state: &HostState) {
     let words = [
         (host::CR0, state.cr0),
         (host::CR3, state.cr3),
