@@ -100,6 +100,8 @@ pub struct VcpuSetup<'a> {
     pub domain: DomainId,
     /// Its number in the domain.
     pub vcpu: VcpuId,
+    /// How many vcpus the domain has.
+    pub vcpus: u32,
     /// The second stage it runs in.
     pub root: crate::number::Mfn,
     /// Where its control structures' frames come from.

@@ -257,6 +257,7 @@ fn domain(hypervisor: &Hypervisor, id: DomainId, vcpus: u32, ports: u32) -> Doma
             let setup = VcpuSetup {
                 domain: id,
                 vcpu,
+                vcpus: 1,
                 root,
                 frames,
             };

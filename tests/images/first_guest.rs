@@ -286,6 +286,7 @@ first_guest_end:
         let setup = VcpuSetup {
             domain: GUEST,
             vcpu: VcpuId::new(0),
+            vcpus: 1,
             root: stage.root(),
             frames: &frames,
         };

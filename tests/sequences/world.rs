@@ -118,6 +118,7 @@ impl World {
             let setup = VcpuSetup {
                 domain: id,
                 vcpu,
+                vcpus: 1,
                 root,
                 frames,
             };

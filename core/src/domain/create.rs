@@ -156,6 +156,7 @@ fn assemble<'a>(
             .new_vcpu(&VcpuSetup {
                 domain: id,
                 vcpu,
+                vcpus: guest.vcpus,
                 root,
                 frames,
             })

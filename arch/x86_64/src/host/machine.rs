@@ -66,6 +66,18 @@ impl Machine for BareMachine {
         self.host.kick(pcpu);
     }
 
+    fn pcpus(&self) -> u32 {
+        u32::try_from(self.host.processors()).unwrap_or(1)
+    }
+
+    fn run_on_all(&self, others: &(dyn Fn(PcpuId) + Sync), first: &mut dyn FnMut()) {
+        let prepared = |pcpu| {
+            self.virtualization.enable_here();
+            others(pcpu);
+        };
+        self.host.run_on_all(&prepared, first);
+    }
+
     fn sleep(&self, _pcpu: PcpuId, until: Instant) {
         self.host.sleep(until);
     }

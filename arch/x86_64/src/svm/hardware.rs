@@ -229,7 +229,7 @@ impl Virtualization for Arc<Svm> {
             setup.domain,
             setup.vcpu,
             &host_cpuid,
-            &self.offers(1),
+            &self.offers(setup.vcpus),
         )))
     }
 }

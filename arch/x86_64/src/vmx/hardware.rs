@@ -236,7 +236,7 @@ impl Virtualization for Arc<Vmx> {
             setup.domain,
             setup.vcpu,
             &host_cpuid,
-            &self.offers(1),
+            &self.offers(setup.vcpus),
         )))
     }
 }

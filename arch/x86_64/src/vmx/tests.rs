@@ -11,7 +11,7 @@ use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{
     Access, Call, Exit, GuestRam, Ipi, IpiKind, IpiTarget, Level, NotRam, Outcome, Registers, VirtCpu, Width,
 };
-use xenvisor_core::number::{DomainId, GuestAddr, VcpuId, Vector};
+use xenvisor_core::number::{DomainId, GuestAddr, PcpuId, VcpuId, Vector};
 use xenvisor_core::vcpu::start::{Segment, StartState};
 
 use super::block::{Block, NotEntered};
@@ -194,6 +194,11 @@ impl Services for Script {
         TimeScale::from_hz(1_000_000_000, 0, Instant::ZERO).unwrap()
     }
     fn wake_at(&self, _until: Instant) {}
+    fn takes_kick(&self) -> bool {
+        false
+    }
+    fn arrive(&mut self, _pcpu: PcpuId) {}
+    fn depart(&mut self) {}
     fn take_interrupts(&self) {}
     fn machine_check(&self) {}
     fn reset_extended_state(&mut self) {

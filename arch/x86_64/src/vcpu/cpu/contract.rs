@@ -4,16 +4,24 @@ use xenvisor_core::clock::Instant;
 use xenvisor_core::machine::{
     Access, BadAddress, Exit, GuestRam, Ipi, IpiKind, Outcome, Registers, VirtCpu, Width,
 };
-use xenvisor_core::number::{GuestAddr, LinearAddr, Vector};
+use xenvisor_core::number::{GuestAddr, LinearAddr, PcpuId, Vector};
 use xenvisor_core::vcpu::start::StartState;
 
 use super::{Cpu, RFLAGS_IF, Unfinished};
 use crate::devices::local_apic::Trigger;
-use crate::vcpu::engine::Engine;
+use crate::vcpu::engine::{Engine, Services};
 
 impl<E: Engine> VirtCpu for Cpu<E> {
     fn start(&mut self, state: &StartState) {
         self.start_at(state);
+    }
+
+    fn arrive(&mut self, pcpu: PcpuId) {
+        self.engine.services_mut().arrive(pcpu);
+    }
+
+    fn depart(&mut self) {
+        self.engine.services_mut().depart();
     }
 
     fn run(&mut self, guest: &dyn GuestRam, until: Instant) -> Exit {
