@@ -110,6 +110,16 @@ pub trait Scheduler: Send {
         None
     }
 
+    /// The vcpu comes from another pcpu's queue, and is to run here next.
+    fn take_over(&mut self, claim: &mut Claim) {
+        let _ = claim;
+    }
+
+    /// How much sooner the first of another pcpu must be than the first of this one, to be taken from there.
+    fn margin_ns(&self) -> u64 {
+        0
+    }
+
     /// Whether vcpus may change pcpus when that serves them better.
     fn moves(&self) -> bool {
         true

@@ -28,7 +28,7 @@ pub(super) struct Queue {
     next_alarm: AtomicU64,
     /// When the one that runs must let others.
     give_way: AtomicU64,
-    /// The pcpu sleeps, or is about to.
+    /// The pcpu sleeps, or is about to, and nobody has woken it yet.
     pub idle: AtomicBool,
     /// The pcpu is in a guest or asleep: it looks at nothing before it is kicked or its time has come.
     pub away: AtomicBool,
@@ -36,6 +36,8 @@ pub(super) struct Queue {
     pub pool: PcpuSet,
     /// Whether vcpus may come from other pcpus and go there.
     pub moves: bool,
+    /// How much sooner the first of another pcpu must be to be taken from there.
+    pub margin_ns: u64,
     /// How many vcpus have their home here.
     pub homes: AtomicU32,
 }
@@ -49,7 +51,7 @@ pub(super) struct Waiting {
 
 impl Queue {
     pub(super) fn new(scheduler: Box<dyn Scheduler>, pool: PcpuSet) -> Self {
-        let moves = scheduler.moves();
+        let (moves, margin_ns) = (scheduler.moves(), scheduler.margin_ns());
         let waiting = Waiting {
             scheduler,
             running: None,
@@ -65,6 +67,7 @@ impl Queue {
             away: AtomicBool::new(false),
             pool,
             moves,
+            margin_ns,
             homes: AtomicU32::new(0),
         }
     }
@@ -114,6 +117,11 @@ impl Queue {
 
     pub(super) fn nobody_gives_way(&self) {
         self.give_way.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    /// Whether the pcpu sleeps and nobody has woken it yet: then the caller does, and nobody else, who finds another.
+    pub(super) fn rouse(&self) -> bool {
+        self.idle.load(Ordering::SeqCst) && self.idle.swap(false, Ordering::SeqCst)
     }
 
     /// The one that runs gives way then. Whether the pcpu must be kicked for that.

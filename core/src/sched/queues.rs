@@ -17,9 +17,6 @@ use crate::number::{DomainId, PcpuId};
 use crate::vcpu::runstate::State;
 use crate::vcpu::{Activity, Vcpu};
 
-/// How much sooner the first of another queue must be to be taken from there.
-const PULL_NS: u64 = 2_000_000;
-
 /// The pcpu whose loop looks after domains that have ended.
 const KEEPER: PcpuId = PcpuId::new(0);
 
@@ -217,10 +214,10 @@ impl RunQueues {
             Some(since.after_ns(slice.ns))
         });
         let asks = give_way.is_some_and(|when| queue.set_give_way(when));
-        if queue.idle.load(Ordering::SeqCst) || asks {
+        if queue.rouse() || asks {
             self.machine.kick(at);
-        } else if let Some(idle) = self.idle_one(claim.allowed) {
-            // It went to sleep after the place was chosen, or another is now the better one.
+        } else if let Some((idle, _)) = self.all(claim.allowed).find(|(_, queue)| queue.rouse()) {
+            // It went to sleep after the place was chosen, or the one that was chosen is woken for another already.
             self.machine.kick(idle);
         }
     }
@@ -260,7 +257,13 @@ impl RunQueues {
         }
         let pulled = self.pull(pcpu, queue, now);
         queue.change(|waiting| {
-            let next = pulled.or_else(|| waiting.scheduler.next(now));
+            let next = match pulled {
+                Some((mut claim, slice)) => {
+                    waiting.scheduler.take_over(&mut claim);
+                    Some((claim, slice))
+                }
+                None => waiting.scheduler.next(now),
+            };
             waiting.running = next.map(|(claim, _)| (claim, now));
             queue.nobody_gives_way();
             next
@@ -314,7 +317,8 @@ impl RunQueues {
             return None;
         }
         let own = queue.first();
-        let sooner = |first: u64| first != NOBODY && (own == NOBODY || first.saturating_add(PULL_NS) < own);
+        let sooner =
+            |first: u64| first != NOBODY && (own == NOBODY || first.saturating_add(queue.margin_ns) < own);
         let others = self.all(queue.pool).filter(|(other, _)| *other != pcpu);
         let mut sooner = others.filter(|(_, other)| sooner(other.first()));
         sooner.find_map(|(_, other)| other.change(|waiting| waiting.scheduler.give(pcpu, now)))
@@ -326,8 +330,11 @@ impl RunQueues {
         queue.idle.store(true, Ordering::SeqCst);
         queue.away.store(true, Ordering::SeqCst);
         // First it says that it sleeps, then it looks once more: whoever brings something does the reverse.
-        if let Some((claim, _)) = self.pull(pcpu, queue, now) {
-            queue.change(|waiting| waiting.scheduler.put(claim, Arrival::Again, now));
+        if let Some((mut claim, _)) = self.pull(pcpu, queue, now) {
+            queue.change(|waiting| {
+                waiting.scheduler.take_over(&mut claim);
+                waiting.scheduler.put(claim, Arrival::Again, now);
+            });
         }
         let news = self.ended.is_finished() || self.ended.is_some() && pcpu == KEEPER;
         if queue.first() == NOBODY && !news {

@@ -11,8 +11,10 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering as MemoryOrder};
 
 use super::{Arrival, Claim, OutOfMemory, Scheduler, Share, Slice, VcpuKey};
 use crate::clock::Instant;
@@ -27,6 +29,12 @@ const BONUS_NS: u64 = 2_000_000;
 const MARGIN_NS: u64 = 500_000;
 /// How far the first in line may be overtaken before it is its turn, in virtual nanoseconds.
 const LEAD_NS: u64 = 1_000_000;
+/// How much less another pcpu's first must have had to be taken from there, in virtual nanoseconds.
+const PULL_NS: u64 = 2_000_000;
+/// How far behind those of another pcpu one may be that comes there. More than pcpus differ where nobody is bound to one.
+const LAG_NS: u64 = 50_000_000;
+/// How far a pcpu's virtual time goes on before the others of its pool hear of it.
+const TELL_NS: u64 = 1_000_000;
 /// What a capped vcpu may run at once after a long rest.
 const CREDIT_NS: u64 = 5_000_000;
 
@@ -38,6 +46,10 @@ pub struct Weighted {
     parked: Vec<Claim>,
     /// The score of the one that ran last: where the virtual time of this pcpu stands.
     floor: u64,
+    /// Where the virtual time of the pcpu stands that is furthest in this pool, about.
+    furthest: Arc<AtomicU64>,
+    /// Nobody runs or waits here: the pcpu's own virtual time means nothing, and that of the pool is taken up.
+    idle: bool,
     /// Each that waits gets a number, so that equals take turns.
     arrivals: u64,
     /// How many vcpus there are.
@@ -99,6 +111,21 @@ impl Weighted {
         claim
     }
 
+    /// The virtual time of this pcpu goes on, and never back.
+    fn reach(&mut self, score: u64) {
+        self.floor = self.floor.max(score);
+        if self.floor.saturating_sub(TELL_NS) > self.furthest.load(MemoryOrder::Relaxed) {
+            self.furthest.fetch_max(self.floor, MemoryOrder::Relaxed);
+        }
+    }
+
+    /// Somebody comes to a pcpu that had nothing to do: whoever ran elsewhere meanwhile must not be behind for it.
+    fn awaken(&mut self) {
+        if core::mem::take(&mut self.idle) {
+            self.floor = self.floor.max(self.furthest.load(MemoryOrder::Relaxed));
+        }
+    }
+
     /// Until the next in line has waited long enough.
     fn slice(&self, claim: &Claim) -> Slice {
         let ahead = self.waiting.peek().map_or(u64::MAX, |next| {
@@ -115,7 +142,7 @@ impl Weighted {
     }
 
     fn begin(&mut self, claim: Claim) -> (Claim, Slice) {
-        self.floor = self.floor.max(claim.score);
+        self.reach(claim.score);
         (claim, self.slice(&claim))
     }
 }
@@ -134,7 +161,11 @@ fn real_ns(virtual_ns: u64, share: Share) -> u64 {
 
 impl Scheduler for Weighted {
     fn for_pcpu(&self, _: PcpuId) -> Box<dyn Scheduler> {
-        Box::new(Self::new())
+        Box::new(Self {
+            furthest: self.furthest.clone(),
+            idle: true,
+            ..Self::new()
+        })
     }
 
     fn add(&mut self, _: VcpuKey) -> Result<(), OutOfMemory> {
@@ -157,6 +188,9 @@ impl Scheduler for Weighted {
     }
 
     fn put(&mut self, claim: Claim, arrival: Arrival, now: Instant) {
+        if arrival == Arrival::Woken {
+            self.awaken();
+        }
         if claim.ripe > now {
             self.parked.push(claim);
         } else if arrival == Arrival::Woken {
@@ -168,7 +202,10 @@ impl Scheduler for Weighted {
 
     fn next(&mut self, now: Instant) -> Option<(Claim, Slice)> {
         self.unpark(now);
-        let first = self.waiting.pop()?;
+        let Some(first) = self.waiting.pop() else {
+            self.idle = self.parked.is_empty();
+            return None;
+        };
         Some(self.begin(first.claim))
     }
 
@@ -184,8 +221,20 @@ impl Scheduler for Weighted {
         Some((given.claim, self.slice(&given.claim)))
     }
 
+    fn margin_ns(&self) -> u64 {
+        PULL_NS
+    }
+
+    /// Virtual time may stand elsewhere on another pcpu, where some may run on one alone: nobody keeps the others waiting
+    /// for as long as that.
+    fn take_over(&mut self, claim: &mut Claim) {
+        self.awaken();
+        claim.score = claim.score.max(self.floor.saturating_sub(LAG_NS));
+        self.reach(claim.score);
+    }
+
     fn charge(&mut self, claim: &mut Claim, ran_ns: u64, now: Instant) {
-        self.floor = self.floor.max(claim.score);
+        self.reach(claim.score);
         claim.score = claim.score.saturating_add(virtual_ns(ran_ns, claim.share));
         if claim.share.cap > 0 {
             let costs = u128::from(ran_ns) * 100 / u128::from(claim.share.cap);

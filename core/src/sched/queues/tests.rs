@@ -11,3 +11,5 @@ pub(in crate::sched) fn claim(n: u16) -> Claim {
         vcpu: VcpuId::new(0),
     })
 }
+
+mod shares;
