@@ -49,11 +49,13 @@ pub use on_workstation::sim_image;
 
 /// What an image needs.
 pub mod prelude {
+    pub use xenvisor_core::clock::Instant;
     pub use xenvisor_core::machine::Access;
-    pub use xenvisor_core::number::{DomainId, GIB, MIB};
+    pub use xenvisor_core::number::{DomainId, GIB, MIB, PcpuId};
     pub use xenvisor_core::policy::request::*;
     pub use xenvisor_core::policy::{Policy, Silo, StaticPartition, Verdict, XenDefault};
-    pub use xenvisor_core::sched::{PcpuSet, Pinned, RoundRobin, Scheduler, Weighted};
+    pub use xenvisor_core::sched::{Arrival, Claim, OutOfMemory, PcpuSet, Slice, VcpuKey};
+    pub use xenvisor_core::sched::{Pinned, RoundRobin, Scheduler, Weighted};
     pub use xenvisor_core::system::{AfterEnd, Boot, BootError, Guest, GuestId, Module, System};
 }
 

@@ -3,9 +3,13 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     reason = "a test may fail loudly; that is what it is for"
 )]
 
+#[allow(dead_code, reason = "an image has a main function, which is not called here")]
+#[path = "../examples/foreground/main.rs"]
+mod foreground;
 mod world;
 
 use std::collections::BTreeMap;
@@ -64,6 +68,10 @@ fn add_worker(programs: &mut Programs) -> Work {
 
 fn run(programs: Programs, pcpus: u32, mut system: System) {
     system.schedule(Weighted::new());
+    run_with_its_own(programs, pcpus, system);
+}
+
+fn run_with_its_own(programs: Programs, pcpus: u32, system: System) {
     let machine = SimMachine::with_pcpus(1, programs, DEFAULT_BYTES, pcpus);
     let run = run_as_described(machine, system);
     if run.finished.ended != Ended::Well || !run.all_frames_are_back() {
@@ -138,6 +146,37 @@ fn guests_stay_on_the_pcpus_they_may_run_on_and_in_their_pools() {
     run(programs, 3, system);
     let done: Vec<f64> = done.lock().unwrap().values().copied().collect();
     must_be(&done, &[0.5, 0.5, 1.0, 1.0]);
+}
+
+#[test]
+fn an_image_has_a_scheduler_of_its_own_in_less_than_60_lines() {
+    let source = include_str!("../examples/foreground/main.rs");
+    let (_, own) = source.split_once("/// Those that wait").unwrap();
+    let (own, _) = own.split_once("/// What the image describes").unwrap();
+    assert!(own.lines().count() < 60);
+
+    let module = |name: &'static str| Module {
+        name,
+        bytes: kernel::file(name).leak(),
+    };
+    let boot = Boot {
+        command_line: "",
+        modules: vec![module("ping"), module("pong")],
+    };
+    // As it is described, its guests talk to their end.
+    run_with_its_own(Programs::standard(), 1, foreground::describe(&boot).unwrap());
+    run_with_its_own(Programs::standard(), 2, foreground::describe(&boot).unwrap());
+
+    // Two that both want all: the first has it.
+    let mut programs = Programs::new();
+    let done = add_worker(&mut programs);
+    let mut system = System::default();
+    system.schedule(foreground::Foreground::default());
+    system.guest(guest("first", "worker"));
+    system.guest(guest("second", "worker"));
+    run_with_its_own(programs, 1, system);
+    let done = done.lock().unwrap();
+    assert!(done[&1] > 0.99 && done[&2] < 0.01, "{done:?}");
 }
 
 /// Lets a hostile guest run beside a victim of the same weight, which works. What the victim got.
