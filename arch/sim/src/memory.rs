@@ -155,8 +155,10 @@ impl MachineMemory for SimMemory {
         // Whole frames need no room when they are zero.
         let whole = Mfn::new(at.raw().div_ceil(FRAME_SIZE))..Mfn::new(end / FRAME_SIZE);
         if whole.start < whole.end {
-            let mut rest = frames.split_off(&whole.start);
-            frames.append(&mut rest.split_off(&whole.end));
+            // One by one: a machine has many frames, and few of them are in this range.
+            while let Some(mfn) = frames.range(whole.clone()).next().map(|(mfn, _)| *mfn) {
+                frames.remove(&mfn);
+            }
         }
         self.pieces(at, bytes, |mfn, offset, range| {
             if let Some(to) = frames
