@@ -120,8 +120,8 @@ mod port {
         }
     }
 
-    /// Says how the machine ends, between two zeros as frames are. Whoever held the port will not go on, so it is not
-    /// waited for: what it had begun is a frame cut short.
+    /// Says how the machine ends, between zeros as frames are. Whoever held the port will not go on, so it is not waited
+    /// for: what it had begun is a frame cut short.
     pub(crate) fn last_words(words: &[u8], value: u8) {
         send(&[0]);
         send(words);
@@ -145,6 +145,9 @@ mod port {
             // SAFETY: `held` is ours now.
             let inner = unsafe { &mut *PORT.inner.get() };
             inner.interrupts_were_on = were_on;
+            // A zero in front as well as behind: what an emulator of its own says between two frames, where both go to
+            // the same place, is part of neither.
+            send(&[0]);
             inner.encoder.start_frame(send);
         }
 

@@ -2,8 +2,8 @@
 //! verdict.
 //!
 //! Bochs writes each byte that the debug port takes to its standard output, where its own messages and its debugger's go
-//! as well. A frame stands between two zero bytes, and there is no zero in it. Bochs's own words come before the first
-//! frame and after the last one, for between them it has nothing to say.
+//! as well. A frame stands between two zero bytes of its own, and there is no zero in it; what Bochs says comes before a
+//! first zero or after a second one. A frame that was cut short makes the next one unreadable, but not the verdict.
 
 use crate::machine::Ending;
 
@@ -13,8 +13,9 @@ const VERDICT: &[u8] = b"xenvisor ends with ";
 /// Takes Bochs's output apart.
 #[derive(Debug, Default)]
 pub struct Words {
-    began: bool,
-    frame: Vec<u8>,
+    /// Whether a zero has opened a frame that none has closed.
+    inside: bool,
+    piece: Vec<u8>,
     verdict: Option<u8>,
 }
 
@@ -24,19 +25,19 @@ impl Words {
         let mut log = Vec::new();
         for byte in bytes {
             if *byte != 0 {
-                self.frame.push(*byte);
+                self.piece.push(*byte);
                 continue;
             }
-            let frame = std::mem::take(&mut self.frame);
-            if !std::mem::replace(&mut self.began, true) {
-                continue;
-            }
-            match frame.strip_prefix(VERDICT) {
-                Some([verdict]) => self.verdict = Some(*verdict),
-                _ => {
-                    log.extend_from_slice(&frame);
-                    log.push(0);
-                }
+            let piece = std::mem::take(&mut self.piece);
+            if let Some([verdict]) = piece.strip_prefix(VERDICT) {
+                self.verdict = Some(*verdict);
+                self.inside = false;
+            } else if !self.inside {
+                self.inside = true;
+            } else if !piece.is_empty() {
+                log.extend_from_slice(&piece);
+                log.push(0);
+                self.inside = false;
             }
         }
         log
@@ -65,15 +66,24 @@ mod tests {
     #[test]
     fn frames_come_out_whole_and_bochss_own_words_do_not() {
         let mut words = Words::default();
-        assert_eq!(words.take(b"Bochs x86 Emulator\n\0"), b"");
+        assert_eq!(words.take(b"Bochs x86 Emulator\n\0\0"), b"");
         assert_eq!(words.take(b"abc"), b"");
-        assert_eq!(words.take(b"d\0e\0f"), b"abcd\0e\0");
+        assert_eq!(words.take(b"d\0\0e\0CPU 0: shutdown\n\0f"), b"abcd\0e\0");
+        assert_eq!(words.take(b"\0"), b"f\0");
         assert_eq!(words.verdict(), None);
-        assert_eq!(
-            words.take(b"\0\0xenvisor ends with \x11\0Next at t=3\n"),
-            b"f\0\0"
-        );
+        assert_eq!(words.take(b"\0xenvisor ends with \x11\0Next at t=3\n"), b"");
         assert_eq!(words.verdict(), Some(0x11));
+    }
+
+    #[test]
+    fn the_verdict_is_heard_behind_a_frame_that_was_cut_short() {
+        let mut words = Words::default();
+        words.take(b"\0whole\0\0half a");
+        words.take(b"\0xenvisor ends with \x12\0");
+        assert_eq!(words.verdict(), Some(0x12));
+        let mut words = Words::default();
+        words.take(b"\0whole\0Bochs says\0xenvisor ends with \x12\0");
+        assert_eq!(words.verdict(), Some(0x12));
     }
 
     #[test]
