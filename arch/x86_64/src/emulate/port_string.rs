@@ -129,7 +129,7 @@ impl PortElement {
             let left = counter.read(processor.registers).wrapping_sub(1);
             counter.write(processor.registers, left);
             if counter.read(processor.registers) != 0 {
-                return Ok(Step::More);
+                return Ok(processor.stay());
             }
         }
         Ok(processor.finish(usize::from(self.length)))

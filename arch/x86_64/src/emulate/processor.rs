@@ -33,7 +33,10 @@ pub enum Step {
     },
     /// A repeated instruction has more to do; the registers say how much. The guest may be interrupted here,
     /// and comes back to the instruction.
-    More,
+    More {
+        /// As for a whole instruction: each round of it is a step.
+        single_step: bool,
+    },
 }
 
 /// Why an instruction did not run.
@@ -168,9 +171,20 @@ impl Processor<'_> {
                 CodeSize::Bits32 => mask(4),
                 CodeSize::Bits16 => mask(2),
             };
-        let single_step = self.registers.rflags & SINGLE_STEP != 0;
+        let single_step = self.steps();
         self.registers.rflags &= !RESUME;
         Step::Finished { single_step }
+    }
+
+    /// Stays on a repeated instruction, some of whose rounds are done.
+    pub(super) fn stay(&self) -> Step {
+        let single_step = self.steps();
+        Step::More { single_step }
+    }
+
+    /// Whether the guest gets #DB behind each instruction, and each round of a repeated one.
+    pub(super) fn steps(&self) -> bool {
+        self.registers.rflags & SINGLE_STEP != 0
     }
 
     /// Moves an index register past an element, in the direction that RFLAGS says.

@@ -105,14 +105,14 @@ pub(super) fn run(
         if compares && equal == instruction.has_repne_prefix() {
             return Ok(processor.finish(instruction.len()));
         }
-        if bus.must_stop() {
+        if bus.must_stop() || processor.steps() {
             break;
         }
     }
     if counter.read(processor.registers) == 0 {
         Ok(processor.finish(instruction.len()))
     } else {
-        Ok(Step::More)
+        Ok(processor.stay())
     }
 }
 

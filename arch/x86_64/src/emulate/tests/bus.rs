@@ -137,7 +137,7 @@ fn an_instruction_reaches_the_apic_through_its_page() {
     processor.registers.rax = 0x4041;
     assert_eq!(
         execute::run(&[0xf3, 0xab], &mut processor, &mut bus, 9),
-        Ok(Step::More)
+        Ok(Step::More { single_step: false })
     );
     assert_eq!(processor.registers.rcx, 1);
     let Effect::Send(ipi) = window.effect() else {

@@ -27,7 +27,7 @@ fn strings_move_and_stop_at_a_slice() {
     };
     assert_eq!(
         execute::run(&code, &mut processor, &mut memory, 2),
-        Ok(Step::More)
+        Ok(Step::More { single_step: false })
     );
     let registers = *processor.registers;
     assert_eq!(
@@ -107,6 +107,23 @@ fn comparing_strings_end_at_the_first_difference() {
 }
 
 #[test]
+fn each_round_of_a_repeated_instruction_is_a_single_step() {
+    let mut memory = Memory::with(AT, &[0; 8]);
+    let mut guest = Registers {
+        rdi: AT,
+        rcx: 2,
+        rflags: 0x302,
+        ..registers()
+    };
+    let round = run64(&[0xf3, 0xaa], &mut guest, &mut memory); // rep stosb
+    assert_eq!(round, Ok(Step::More { single_step: true }));
+    assert_eq!((guest.rcx, guest.rdi, guest.rip), (1, AT + 1, 0x40_0000));
+    let last = run64(&[0xf3, 0xaa], &mut guest, &mut memory);
+    assert_eq!(last, Ok(Step::Finished { single_step: true }));
+    assert_eq!((guest.rcx, guest.rip), (0, 0x40_0002));
+}
+
+#[test]
 fn a_fault_within_a_string_leaves_what_was_done() {
     let mut memory = Memory::with(AT, &[0; 5]);
     let mut guest = Registers {
@@ -141,7 +158,10 @@ fn a_device_can_ask_for_a_pause_between_rounds() {
         rcx: 4,
         ..registers()
     };
-    assert_eq!(run64(&[0xf3, 0xaa], &mut guest, &mut memory), Ok(Step::More));
+    assert_eq!(
+        run64(&[0xf3, 0xaa], &mut guest, &mut memory),
+        Ok(Step::More { single_step: false })
+    );
     assert_eq!(guest.rcx, 2);
     assert_eq!(run64(&[0xf3, 0xaa], &mut guest, &mut memory), DONE);
 }

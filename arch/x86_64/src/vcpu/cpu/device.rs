@@ -75,8 +75,10 @@ impl<E: Engine> Cpu<E> {
     pub(super) fn conclude(&mut self, emulated: Emulated) -> Served {
         match emulated {
             Ok((step, effect)) => {
-                if let Step::Finished { .. } = step {
-                    self.finish_step(matches!(step, Step::Finished { single_step: true }));
+                match step {
+                    Step::Finished { single_step } => self.finish_step(single_step),
+                    Step::More { single_step: true } => self.finish_step(true),
+                    Step::More { single_step: false } => {}
                 }
                 match effect {
                     Effect::Send(ipi) => self.send(ipi),
