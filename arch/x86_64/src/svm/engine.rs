@@ -241,12 +241,18 @@ impl<B: Block> Engine for SvmEngine<B> {
 
         self.block.enter(registers);
 
-        let Vmcb { control, save } = self.block.block();
+        let Vmcb { control, save } = self.block.block_mut();
         registers.rax = save.rax;
         registers.rsp = save.rsp;
         registers.rip = save.rip;
         registers.rflags = save.rflags;
-        reason::decode(control.exit_code, control.exit_info_1, control.exit_info_2)
+        let reason = reason::decode(control.exit_code, control.exit_info_1, control.exit_info_2);
+        if reason == Reason::Iret {
+            // What waits may not come before the IRET that ends the handler is done: on the handler's own stack it would
+            // take the place of what the IRET returns to. The next exit behind it lets it in.
+            control.interrupt_shadow = 1;
+        }
+        reason
     }
 
     fn cut_short(&self) -> Option<Event> {

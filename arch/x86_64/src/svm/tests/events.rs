@@ -131,6 +131,13 @@ fn a_second_non_maskable_interrupt_waits_for_the_end_of_the_first() {
             block.control.exit_code = 0x74;
         })
         .scene(|block, _| {
+            // The IRET itself is still to be done.
+            assert_eq!(injected(block), None);
+            assert_eq!(block.control.interrupt_shadow, 1);
+            block.control.interrupt_shadow = 0;
+            block.control.exit_code = 0x72;
+        })
+        .scene(|block, _| {
             assert_eq!(injected(block), Some(Event::Nmi));
             block.control.exit_code = 0x60;
         });

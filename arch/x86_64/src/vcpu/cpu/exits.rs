@@ -41,8 +41,7 @@ impl<E: Engine> Cpu<E> {
             Reason::SetXcr => self.set_xcr(guest),
             Reason::CacheFlush => self.cache_flush(guest),
             Reason::Iret => {
-                // From here on another one may come: at the earliest before the IRET itself, which the guest's stack
-                // allows as for any nested one.
+                // From here on another one may come: the engine holds it back until the IRET is done.
                 self.engine.set_nmi_blocked(false);
                 Served::Again
             }
