@@ -12,6 +12,7 @@
 )]
 
 mod command;
+mod exits;
 mod guests;
 mod host;
 mod linux;
