@@ -3,7 +3,7 @@
 use xtask::debian::Kernel;
 use xtask::initramfs::{self, Purpose};
 use xtask::iso::Protocol;
-use xtask::machine::{Ending, Running};
+use xtask::machine::{Emulator, Ending, Running};
 
 use crate::world::{Machine, Way, emulator};
 
@@ -67,7 +67,8 @@ fn boots(kernel: Kernel) {
     for wrong in [
         "BUG:",
         "Oops",
-        "WARNING:",
+        // A warning of the kernel's about itself, not one about what a processor leaks.
+        "WARNING: CPU",
         "unstable",
         "soft lockup",
         "rcu_preempt detected",
@@ -138,8 +139,13 @@ fn a_guest_of_64_mib_has_enough_for_a_shell() {
 
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
-fn a_guest_of_3_gib_finds_all_its_memory() {
-    finds_its_memory(3 << 10, 2900 << 10, "");
+fn a_large_guest_finds_all_its_memory() {
+    // A machine in Bochs has no more than 2 GiB.
+    let mib = match emulator() {
+        Emulator::Bochs => 1536,
+        Emulator::Qemu | Emulator::Kvm => 3 << 10,
+    };
+    finds_its_memory(mib, mib * 960, "");
 }
 
 #[test]

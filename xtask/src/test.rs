@@ -41,9 +41,6 @@ const GUESTS_32: [&str; 4] = ["exchange", "modes", "second_vcpu", "narrow"];
 /// Where the boot tests run, one after the other.
 const EMULATORS: [Emulator; 2] = [Emulator::Qemu, Emulator::Bochs];
 
-/// What of the boot tests passes on an Intel processor: those of the host alone, and those of every exit.
-const ON_BOCHS: [&str; 2] = ["host::", "exits::"];
-
 /// What `test` takes.
 #[derive(Debug, Args)]
 pub struct Test {
@@ -120,11 +117,7 @@ fn boot_tests(only: Option<&str>, machines: &[Emulator]) -> Result<()> {
             "--",
             "--ignored",
         ]);
-        match only {
-            Some(only) => tests.arg(only),
-            None if *machine == Emulator::Bochs => tests.args(ON_BOCHS),
-            None => &mut tests,
-        };
+        tests.args(only);
         machine.name_to(&mut tests);
         step(
             &format!("tests that boot a machine in {}", machine.name()),

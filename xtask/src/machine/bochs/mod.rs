@@ -28,8 +28,18 @@ const PROCESSOR: &str = "corei7_skylake_x";
 /// machine's clock is about right.
 const INSTRUCTIONS_PER_SECOND: u32 = 100_000_000;
 
+/// Bochs takes no more memory than this from us. What a machine has beyond, it would keep in a file, and Bochs 2.7 mixes
+/// up what it brings back from there.
+const MOST_MIB: u64 = 2048;
+
 /// Bochs's command for `machine`.
 pub(super) fn wire(machine: &Machine, scratch: &Path) -> Result<Wiring> {
+    if machine.memory_mib > MOST_MIB {
+        bail!(
+            "the machine needs {} MiB of memory, and Bochs has {MOST_MIB} MiB at most: give the guests less",
+            machine.memory_mib
+        );
+    }
     let bochs = tools::bochs()?;
     let medium = medium(machine, scratch)?;
     let console = if machine.debugger {
