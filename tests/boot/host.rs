@@ -23,6 +23,19 @@ fn a_host_with_nothing_to_do_ends_well() {
 
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
+fn all_processors_work_sleep_and_are_woken_by_a_kick() {
+    for (pcpus, expected) in [
+        (1, "1 processors: at work 0x0, woken 0x0"),
+        (2, "2 processors: at work 0x2, woken 0x2"),
+        (4, "4 processors: at work 0xe, woken 0xe"),
+    ] {
+        let story = trial("processors").pcpus(pcpus).ends(Ending::GuestsEnded).story();
+        assert!(story.contains(expected), "{story}");
+    }
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
 fn a_panic_is_told_with_its_reason_and_with_the_names_on_the_stack() {
     let story = last_words("panic");
     assert!(story.contains("as asked"), "{story}");

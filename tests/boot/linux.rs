@@ -108,6 +108,44 @@ fn the_kernel_of_debians_backports_runs_as_a_guest() {
 
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
+fn a_guest_with_twice_as_many_vcpus_as_there_are_pcpus_works_on_all_of_them_and_takes_them_off_and_on() {
+    let pcpus = if emulator() == Emulator::Qemu { 4 } else { 2 };
+    let vcpus = 2 * pcpus;
+    let mut running = debian(Kernel::Cloud, 512)
+        .pcpus(pcpus)
+        .line(&format!("guest.linux.vcpus={vcpus}"))
+        .start();
+    running.wait_for(PROMPT).unwrap();
+    let counted = |running: &mut Running| ask(running, "nproc");
+    assert!(counted(&mut running).contains(&format!("{vcpus}\r\n")));
+    let work = format!(
+        "for n in $(seq 0 {}); do taskset -c $n sh -c 'i=0; while [ $i -lt 500 ]; do i=$((i+1)); done; echo did:$i' & done; wait",
+        vcpus - 1
+    );
+    let said = ask(&mut running, &work);
+    assert_eq!(said.matches("did:500").count(), vcpus as usize, "{said}");
+    let last = format!("/sys/devices/system/cpu/cpu{}/online", vcpus - 1);
+    for _ in 0..2 {
+        ask(&mut running, &format!("echo 0 > {last}"));
+        assert!(counted(&mut running).contains(&format!("{}\r\n", vcpus - 1)));
+        ask(&mut running, &format!("echo 1 > {last}"));
+        assert!(counted(&mut running).contains(&format!("{vcpus}\r\n")));
+    }
+    let log = ask(&mut running, "dmesg");
+    for wrong in [
+        "BUG:",
+        "WARNING:",
+        "soft lockup",
+        "rcu_preempt detected",
+        "not responding",
+    ] {
+        assert!(!log.contains(wrong), "{wrong:?} in:\n{log}");
+    }
+    power_off(running);
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
 fn a_debian_guest_comes_up_from_an_iso_by_both_multiboot_protocols() {
     for protocol in [Protocol::Multiboot2, Protocol::Multiboot1] {
         let mut running = debian(Kernel::Cloud, 256).by(Way::Grub(protocol)).start();

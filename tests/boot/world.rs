@@ -35,6 +35,7 @@ pub struct Machine {
     modules: Vec<(String, Vec<u8>)>,
     line: String,
     memory_mib: u64,
+    pcpus: u32,
     limit: Duration,
     way: Way,
 }
@@ -47,6 +48,7 @@ impl Machine {
             modules: Vec::new(),
             line: String::new(),
             memory_mib: 256,
+            pcpus: 1,
             limit: Duration::from_secs(60),
             way: Way::Pvh,
         }
@@ -67,6 +69,12 @@ impl Machine {
     /// Sets the machine's memory.
     pub fn memory_mib(mut self, memory: u64) -> Machine {
         self.memory_mib = memory;
+        self
+    }
+
+    /// Sets how many processors the machine has.
+    pub fn pcpus(mut self, pcpus: u32) -> Machine {
+        self.pcpus = pcpus;
         self
     }
 
@@ -128,6 +136,7 @@ impl Machine {
         };
         let mut running = xtask::machine::Machine::new(emulator(), boot)
             .memory_mib(self.memory_mib)
+            .pcpus(self.pcpus)
             .command_line(&self.line)
             .time_limit(self.limit * emulator().patience())
             .start()

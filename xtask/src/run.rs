@@ -66,6 +66,9 @@ pub struct Run {
     /// The guest's memory, in M or G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = parse_memory)]
     pub memory: u64,
+    /// How many processors the machine has; the guest has as many vcpus as guest.NAME.vcpus= in --host-cmdline says
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub pcpus: u32,
     /// The least important lines of the host's log to show [default: info, and warn with a command]
     #[arg(long, value_enum)]
     pub log: Option<Level>,
@@ -112,6 +115,7 @@ impl Run {
         if self.machine == Place::Bare {
             machine.memory_mib = self.memory;
         }
+        machine.pcpus = self.pcpus;
         machine.debugger = self.gdb;
         machine.restarts = self.machine == Place::Bare && command.is_none();
         machine.time_limit = self.timeout.map(Duration::from_secs);

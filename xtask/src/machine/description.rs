@@ -18,6 +18,8 @@ pub struct Machine {
     pub boot: Boot,
     /// Its processor, in the emulator's words, where it is not the emulator's usual one.
     pub processor: Option<String>,
+    /// How many processors it has.
+    pub pcpus: u32,
     /// Its memory in MiB.
     pub memory_mib: u64,
     /// The command line of what it boots. An ISO has its own.
@@ -41,6 +43,7 @@ impl Machine {
             emulator,
             boot,
             processor: None,
+            pcpus: 1,
             memory_mib: 2048,
             command_line: String::new(),
             debugger: false,
@@ -54,6 +57,12 @@ impl Machine {
     /// Sets when it is stopped at the latest.
     pub fn time_limit(mut self, limit: Duration) -> Machine {
         self.time_limit = Some(limit);
+        self
+    }
+
+    /// Sets how many processors it has.
+    pub fn pcpus(mut self, pcpus: u32) -> Machine {
+        self.pcpus = pcpus;
         self
     }
 

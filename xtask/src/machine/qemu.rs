@@ -60,6 +60,7 @@ fn arguments(machine: &Machine, accelerator: Accelerator, log_socket: &Path) -> 
     let memory = format!("{}M", machine.memory_mib);
     let processor = machine.processor.as_deref().unwrap_or(accelerator.processor());
     add(&["-accel", accelerator.name(), "-cpu", processor, "-m", &memory]);
+    add(&["-smp", &machine.pcpus.to_string()]);
     add(&["-nodefaults", "-no-user-config", "-display", "none"]);
     add(&[
         "-chardev",
@@ -139,6 +140,7 @@ mod tests {
         assert!(said.contains("isa-debugcon"), "{said}");
         assert!(said.contains("isa-debug-exit"), "{said}");
         assert!(said.contains("-accel tcg -cpu qemu64,+svm"), "{said}");
+        assert!(said.contains("-smp 1"), "{said}");
         let bare = Boot::Bare {
             kernel: "vmlinuz".into(),
             initrd: "initrd".into(),

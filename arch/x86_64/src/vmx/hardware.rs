@@ -324,17 +324,16 @@ impl Hardware {
 impl Fields for Hardware {
     fn get(&self, field: u32) -> u64 {
         self.make_current();
-        // SAFETY: VMX is on and the structure current. A field that the processor does not have reads as 0.
-        let value = unsafe { instruction::vmread(field) }.unwrap_or(0);
+        // SAFETY: VMX is on and the structure current.
+        let value = unsafe { instructions::vmread(field) };
         self.end_of_access();
         value
     }
 
     fn set(&mut self, field: u32, value: u64) {
         self.make_current();
-        // SAFETY: VMX is on and the structure current; its values have an effect at the next entry, which checks them.
-        // A field that the processor does not have is one whose control is off.
-        let _ = unsafe { instruction::vmwrite(field, value) };
+        // SAFETY: VMX is on and the structure current.
+        unsafe { instructions::vmwrite(field, value) };
         self.end_of_access();
     }
 }

@@ -1,4 +1,5 @@
-//! The privileged instructions that the VMX backend needs outside of the world switch and of the `x86` crate.
+//! The privileged instructions that the VMX backend needs outside of the world switch, where the `x86` crate has none
+//! that will do.
 
 use core::arch::asm;
 
@@ -12,6 +13,38 @@ struct Descriptor {
 /// INVEPT types (SDM vol. 3 §31.3, INVEPT).
 const SINGLE_CONTEXT: u64 = 1;
 const ALL_CONTEXTS: u64 = 2;
+
+/// Reads a field of the current control structure; 0 for one that the processor does not have.
+///
+/// One piece of assembly: what the instruction says of its success is in flags that anything in between may change.
+///
+/// # Safety
+/// VMX is on, and a control structure is current.
+pub(super) unsafe fn vmread(field: u32) -> u64 {
+    let value: u64;
+    let failed: u8;
+    // SAFETY: the caller's contract; the instruction reads a field.
+    unsafe {
+        asm!(
+            "vmread {value}, {field}",
+            "setna {failed}",
+            value = out(reg) value,
+            failed = out(reg_byte) failed,
+            field = in(reg) u64::from(field),
+            options(nomem, nostack)
+        );
+    }
+    if failed == 0 { value } else { 0 }
+}
+
+/// Writes a field of the current control structure. One that the processor does not have is one whose control is off.
+///
+/// # Safety
+/// As [`vmread`]; the field's value has an effect at the next entry, which checks it.
+pub(super) unsafe fn vmwrite(field: u32, value: u64) {
+    // SAFETY: the caller's contract.
+    unsafe { asm!("vmwrite {}, {}", in(reg) u64::from(field), in(reg) value, options(nomem, nostack)) };
+}
 
 /// Forgets what was translated through one second stage, by its pointer; or through all of them.
 ///

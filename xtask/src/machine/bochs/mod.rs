@@ -114,7 +114,8 @@ fn configuration_text(
     let processor = machine.processor.as_deref().unwrap_or(PROCESSOR);
     let reset = u8::from(machine.restarts);
     add(&format!(
-        "cpu: model={processor}, count=1, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault={reset}, ignore_bad_msrs=1"
+        "cpu: model={processor}, count={}, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault={reset}, ignore_bad_msrs=1",
+        machine.pcpus
     ));
     add(&format!("memory: guest={0}, host={0}", machine.memory_mib));
     add("clock: sync=none, time0=utc");
