@@ -207,6 +207,30 @@ fn a_vcpu_that_is_stopped_and_started_again_and_again_is_on_one_pcpu_at_a_time()
     }
 }
 
+#[test]
+fn a_start_up_that_comes_while_its_vcpu_still_looks_at_the_init_before_is_not_lost() {
+    let mut programs = Programs::new();
+    programs.add("second", async |guest: SimGuest| {
+        guest.put(FLAG, &1_u64).await;
+        guest.shut_down(SHUTDOWN_poweroff).await
+    });
+    programs.add("first", async |guest: SimGuest| {
+        start_second(&guest, "second").await;
+        for _ in 0..200_000 {
+            guest.compute(1000).await;
+        }
+        Err(Trouble::new("the second vcpu does not begin"))
+    });
+    // Real threads: how often they meet there is up to the workstation.
+    for seed in 0..2_000 {
+        let machine = machine(seed, &programs, 2);
+        machine.let_loose();
+        let mut system = System::default();
+        system.guest(guest("two", "first").vcpus(2));
+        must_end_well(seed, &run_as_described(machine, system));
+    }
+}
+
 /// Computes until the clock says so, and then keeps its account.
 async fn hog(guest: SimGuest, accounts: Arc<std::sync::Mutex<Vec<RunstateInfo>>>) -> Ending {
     while guest.counter().await < 400 * MILLISECOND_NS * TICKS_PER_NS {

@@ -183,6 +183,10 @@ fn stay(
                 activity.stop();
                 true
             });
+            // First it says that it is off, then it looks at its mail once more: whoever starts it does the reverse.
+            if !vcpu.mail.is_empty() {
+                domain.start_vcpu(vcpu);
+            }
             return (Ending::Left, now);
         }
         if !still_runs(vcpu) {
