@@ -116,8 +116,8 @@ mod bare {
             let until = host.now().after_ns(5_000_000_000);
             while AT_WORK.load(Ordering::SeqCst) != all & !1 && host.now() < until {}
             // Nobody can tell from outside that another one sleeps by now; a kick before counts as well as one after.
-            for other in 1..count {
-                host.kick(PcpuId::new(other as u32));
+            for other in (1..).take(count - 1) {
+                host.kick(PcpuId::new(other));
             }
             while WOKEN.load(Ordering::SeqCst) != all & !1 && host.now() < until {}
         });
