@@ -145,6 +145,15 @@ impl Host {
             pcpu::current().kicked().set();
             return pcpu::current().events().set();
         }
+        self.interrupt(pcpu);
+    }
+
+    /// Has an interrupt wait for the processor that asks, so that it leaves the guest that it is about to enter.
+    pub(crate) fn interrupt_itself(&self) {
+        self.interrupt(self.this_processor());
+    }
+
+    fn interrupt(&self, pcpu: PcpuId) {
         let target = if pcpu == pcpu::BOOT.id() {
             Some(self.boot_apic_id)
         } else {

@@ -17,6 +17,9 @@ pub trait Block: Services {
     fn block_mut(&mut self) -> &mut Vmcb;
 
     /// Runs the guest until it exits. RAX, RSP, RIP and RFLAGS travel in the control block, the rest in `registers`.
+    ///
+    /// Where the processor may deliver an interrupt in EVENTINJ twice, the exit comes right behind the delivery, as for
+    /// an interrupt of the machine.
     fn enter(&mut self, registers: &mut Registers);
 
     /// Forgets the guest's translations before the next run.

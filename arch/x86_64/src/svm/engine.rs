@@ -6,6 +6,7 @@
 use core::fmt;
 
 use xenvisor_core::machine::Registers;
+use xenvisor_core::number::Vector;
 use xenvisor_core::vcpu::start::Segment;
 
 use super::block::Block;
@@ -26,12 +27,15 @@ const V_IRQ: u64 = 1 << 8;
 const V_PRIORITY_SHIFT: u32 = 16;
 const V_IGNORE_TPR: u64 = 1 << 20;
 const V_MASKING: u64 = 1 << 24;
+const V_VECTOR_SHIFT: u32 = 32;
 
 /// See the file's header.
 pub struct SvmEngine<B> {
     block: B,
     /// A non-maskable interrupt is being handled, until IRET.
     nmi_blocked: bool,
+    /// The interrupt that this entry offers the guest as a virtual one.
+    offered: Option<Vector>,
     cr4_allowed: u64,
 }
 
@@ -42,6 +46,7 @@ impl<B: Block> SvmEngine<B> {
         Self {
             block,
             nmi_blocked: false,
+            offered: None,
             cr4_allowed: 0,
         }
     }
@@ -209,13 +214,14 @@ impl<B: Block> Engine for SvmEngine<B> {
     }
 
     fn arrange(&mut self, plan: &Plan, task_priority: u8) {
-        let event = plan.inject.map(|(event, _)| event);
+        let way = Way::of(plan);
         // Until its handler's IRET, which is therefore intercepted, no other one may come.
-        self.nmi_blocked |= event == Some(Event::Nmi);
+        self.nmi_blocked |= way.injected == Some(Event::Nmi);
+        self.offered = way.offered;
         let nmi_blocked = self.nmi_blocked;
-        let wanted = virtual_interrupt(plan.window, task_priority);
+        let wanted = virtual_interrupt(plan.window, way.offered, task_priority);
         let block = self.block.block_mut();
-        block.control.event_injection = event.map_or(0, event::encode);
+        block.control.event_injection = way.injected.map_or(0, event::encode);
         intercepts::set_first(block, first::INTERRUPT_WINDOW, plan.window.is_some());
         intercepts::set_first(block, first::IRET, nmi_blocked);
         if block.control.virtual_interrupt != wanted {
@@ -225,6 +231,7 @@ impl<B: Block> Engine for SvmEngine<B> {
 
     fn drop_events(&mut self) {
         self.nmi_blocked = false;
+        self.offered = None;
         let block = self.block.block_mut();
         block.forget();
         block.control.interrupt_shadow = 0;
@@ -256,7 +263,10 @@ impl<B: Block> Engine for SvmEngine<B> {
     }
 
     fn cut_short(&self) -> Option<Event> {
-        event::decode(self.block.block().control.exit_interrupt_info)
+        let control = &self.block.block().control;
+        let not_taken = || self.offered.filter(|_| control.virtual_interrupt & V_IRQ != 0);
+        // Where both say so it is the same one: not every processor counts it as taken before it is delivered.
+        event::decode_interrupted(control.exit_interrupt_info).or_else(|| not_taken().map(Event::Interrupt))
     }
 
     fn next_rip(&self, _rip: u64, _code: CodeSize) -> Option<u64> {
@@ -306,12 +316,42 @@ impl<B: Block> Engine for SvmEngine<B> {
     }
 }
 
-/// The virtual interrupt fields for a window: a virtual interrupt that is intercepted when it would be taken.
-fn virtual_interrupt(window: Option<Window>, task_priority: u8) -> u64 {
-    let window = match window {
-        None => 0,
-        Some(Window::Open) => V_IRQ | V_IGNORE_TPR,
-        Some(Window::AbovePriority(class)) => V_IRQ | u64::from(class) << V_PRIORITY_SHIFT,
+/// By which of the control block's two ways an event goes in.
+///
+/// An interrupt that the guest can take at once, with nothing behind it to wait for, is offered as a virtual one; it is
+/// the first thing that the guest does. Where a window is wanted too, which needs the same fields, and for all that is
+/// no interrupt from outside, there is EVENTINJ. The two differ in nothing but that QEMU's emulated processor (7.2) may
+/// deliver an interrupt in EVENTINJ a second time, on top of its handler's first instruction: what it delivered stays
+/// noted as pending until the next exit, exception or interrupt, and is looked at again whenever its main loop
+/// interrupts the processor, as it does all the time with more than one. See [`Block::enter`].
+struct Way {
+    injected: Option<Event>,
+    offered: Option<Vector>,
+}
+
+impl Way {
+    fn of(plan: &Plan) -> Self {
+        match plan.inject {
+            Some((Event::Interrupt(vector), _)) if plan.window.is_none() => Self {
+                injected: None,
+                offered: Some(vector),
+            },
+            inject => Self {
+                injected: inject.map(|(event, _)| event),
+                offered: None,
+            },
+        }
+    }
+}
+
+/// The virtual interrupt fields: for an interrupt that is offered, or for a window, which is a virtual interrupt that
+/// is intercepted when it would be taken.
+fn virtual_interrupt(window: Option<Window>, offered: Option<Vector>, task_priority: u8) -> u64 {
+    let request = match (offered, window) {
+        (Some(vector), _) => V_IRQ | V_IGNORE_TPR | u64::from(vector.raw()) << V_VECTOR_SHIFT,
+        (None, None) => 0,
+        (None, Some(Window::Open)) => V_IRQ | V_IGNORE_TPR,
+        (None, Some(Window::AbovePriority(class))) => V_IRQ | u64::from(class) << V_PRIORITY_SHIFT,
     };
-    V_MASKING | u64::from(task_priority & 0xf) | window
+    V_MASKING | u64::from(task_priority & 0xf) | request
 }

@@ -6,6 +6,8 @@ use crate::vcpu::event::Event;
 
 const VALID: u64 = 1 << 31;
 const HAS_CODE: u64 = 1 << 11;
+/// Vectors below belong to exceptions.
+const FIRST_INTERRUPT: u8 = 32;
 
 /// The word for EVENTINJ.
 #[must_use]
@@ -23,7 +25,25 @@ pub const fn encode(event: Event) -> u64 {
     vector as u64 | kind << 8 | code | VALID
 }
 
-/// The event in an EXITINTINFO word; `None` where there is none.
+/// Whether a word for EVENTINJ is an interrupt from outside.
+#[must_use]
+pub fn is_interrupt(word: u64) -> bool {
+    matches!(decode(word), Some(Event::Interrupt(_)))
+}
+
+/// The event in an EXITINTINFO word. QEMU's emulated processor (7.2) calls an interrupt an exception there when it came
+/// from the virtual interrupt fields.
+#[must_use]
+pub fn decode_interrupted(word: u64) -> Option<Event> {
+    match decode(word) {
+        Some(Event::Exception { vector, .. }) if vector >= FIRST_INTERRUPT => {
+            Some(Event::Interrupt(Vector::new(vector)))
+        }
+        other => other,
+    }
+}
+
+/// The event in such a word; `None` where there is none.
 #[must_use]
 pub fn decode(word: u64) -> Option<Event> {
     if word & VALID == 0 {
@@ -70,5 +90,10 @@ mod tests {
         assert_eq!(encode(GP), 0x8000_0b0d);
         assert_eq!(decode(0x0000_0b0d), None);
         assert_eq!(decode(0x8000_0700), None, "a kind that does not exist");
+        assert_eq!(decode_interrupted(0x8000_0b0d), Some(GP));
+        assert_eq!(
+            decode_interrupted(0x8000_03f3),
+            Some(Event::Interrupt(Vector::new(0xf3)))
+        );
     }
 }

@@ -19,6 +19,7 @@ use xenvisor_core::p2m::walker::P2m;
 use super::block::{Assists, Block};
 use super::check::Limits;
 use super::engine::SvmEngine;
+use super::event;
 use super::instructions;
 use super::permission_map::{MSR_MAP_BYTES, PORT_MAP_BYTES, fill_msr_map, fill_port_map};
 use super::vmcb::{Clean, Vmcb};
@@ -33,7 +34,9 @@ use crate::vcpu::engine::Services;
 use crate::vcpu::extended_state::COMPONENTS;
 use crate::vcpu::page::Page;
 use crate::vcpu::per_pcpu::PerPcpu;
-use crate::vcpu::processor::{extended_components, has_prediction_barrier, host_cpuid, microcode};
+use crate::vcpu::processor::{
+    extended_components, has_prediction_barrier, host_cpuid, is_emulated, microcode,
+};
 use crate::vcpu::resident::{Abilities, Extended, Resident, Shared};
 use crate::vcpu::tags::{Tag, Tags};
 
@@ -84,6 +87,8 @@ pub struct Svm {
     huge_pages: bool,
     abilities: Abilities,
     microcode: u64,
+    /// An interrupt in EVENTINJ may come twice, unless an exit follows at once.
+    repeats_interrupts: bool,
     port_map: MachineAddr,
     msr_map: MachineAddr,
     pcpus: PerPcpu<Pcpu>,
@@ -160,6 +165,7 @@ impl Svm {
             huge_pages: extended.has_1gib_pages(),
             abilities,
             microcode: microcode(),
+            repeats_interrupts: is_emulated(),
             port_map: permission_map(memory, frames, PORT_MAP_BYTES, fill_port_map)?,
             msr_map: permission_map(memory, frames, MSR_MAP_BYTES, fill_msr_map)?,
             pcpus,
@@ -288,6 +294,9 @@ impl Block for Hardware {
         }
         let host = pcpu.host_block.address().raw();
         drop(pcpu);
+        if self.svm.repeats_interrupts && event::is_interrupt(self.block.get().control.event_injection) {
+            self.svm.host.interrupt_itself();
+        }
         // SAFETY: SVM was enabled on this processor before the first vcpu was made; the host runs its vcpu loops with
         // interrupts off. The guest's block is ours alone; its nested tables, port and MSR maps were put there by
         // `new_vcpu`, its intercepts by `SvmEngine`, so that the guest reaches its own memory and nothing else. The host's

@@ -36,6 +36,8 @@ type Scene = Box<dyn FnOnce(&mut Vmcb, &mut Registers) + Send>;
 struct Stage {
     scenes: VecDeque<Scene>,
     now: u64,
+    /// The next exit is for an interrupt of the machine that comes before a virtual one.
+    comes_before: bool,
     flushes: u32,
     woken_at: Option<Instant>,
     log: String,
@@ -49,6 +51,9 @@ struct Script {
     stage: Arc<Mutex<Stage>>,
     assists: Assists,
 }
+
+const V_IRQ: u64 = 1 << 8;
+const V_IGNORE_TPR: u64 = 1 << 20;
 
 const LIMITS: Limits = Limits {
     address_bits: 40,
@@ -75,6 +80,11 @@ impl Block for Script {
         match scene {
             Some(scene) => scene(&mut self.block, registers),
             None => self.block.control.exit_code = 0x60,
+        }
+        // A virtual interrupt is taken before anything else happens, but for interrupts of the machine.
+        if offered(&self.block).is_some() && !std::mem::take(&mut self.stage.lock().unwrap().comes_before) {
+            assert_ne!(self.block.control.virtual_interrupt & V_IGNORE_TPR, 0);
+            self.block.control.virtual_interrupt &= !V_IRQ;
         }
         self.block.seen();
     }
@@ -307,6 +317,14 @@ fn go_long(block: &mut Vmcb) {
     block.save.cs.attributes = 0xa9b;
 }
 
+/// What the guest gets at this entry, by either way: in EVENTINJ, or as a virtual interrupt that is not intercepted.
 fn injected(block: &Vmcb) -> Option<Event> {
-    decode(block.control.event_injection)
+    decode(block.control.event_injection).or_else(|| offered(block))
+}
+
+fn offered(block: &Vmcb) -> Option<Event> {
+    let word = block.control.virtual_interrupt;
+    let is_window = block.control.intercept_first & first::INTERRUPT_WINDOW != 0;
+    let [_, _, _, _, vector, ..] = word.to_le_bytes();
+    (word & V_IRQ != 0 && !is_window).then(|| Event::Interrupt(Vector::new(vector)))
 }

@@ -29,7 +29,7 @@ pub(crate) fn host_cpuid(leaf: u32, subleaf: u32) -> Leaf {
 }
 
 /// Whether the processor is QEMU's emulation, which signs as "TCGTCGTCGTCG" where hypervisors do.
-fn is_emulated() -> bool {
+pub(crate) fn is_emulated() -> bool {
     let name = native_cpuid(0x4000_0000, 0);
     [name.ebx, name.ecx, name.edx] == [0x5447_4354, 0x4354_4743, 0x4743_5447]
 }
