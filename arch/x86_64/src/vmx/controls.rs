@@ -157,12 +157,16 @@ impl Controls {
         if !missing.is_empty() {
             return Err(NoVmx::Missing(missing));
         }
+        let mut pin = PIN;
+        if capabilities.preemption_timer {
+            pin |= Pin::VMX_PREEMPTION_TIMER.bits();
+        }
         let mut secondary = SECONDARY | SECONDARY_WHERE_THERE & capabilities.secondary.may;
         if capabilities.vpid {
             secondary |= Secondary::ENABLE_VPID.bits();
         }
         Ok(Self {
-            pin: PIN | capabilities.pin.must,
+            pin: pin | capabilities.pin.must,
             primary: PRIMARY | capabilities.primary.must,
             secondary: secondary | capabilities.secondary.must,
             exit: EXIT | capabilities.exit.must,

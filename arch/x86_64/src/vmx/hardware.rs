@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
@@ -15,7 +16,7 @@ use raw_cpuid::CpuId;
 use x86::bits64::vmx as instruction;
 use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr4, cr4_write};
 use x86::msr::{rdmsr, wrmsr};
-use x86::vmx::vmcs::{control, ro};
+use x86::vmx::vmcs::{control, guest, ro};
 use xenvisor_core::clock::{Instant, TimeScale};
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
@@ -29,7 +30,8 @@ use super::controls::Controls;
 use super::engine::VmxEngine;
 use super::fields::Fields;
 use super::setup::{self, Addresses};
-use super::{bitmaps, host_state, instructions, reason, world_switch};
+use super::{bitmaps, host_state, instructions, reason, run_timer, world_switch};
+use crate::apic::timer::deadline_ticks;
 use crate::guest::cpuid::Offers;
 use crate::host::Host;
 use crate::host::machine::Virtualization;
@@ -223,6 +225,7 @@ impl Virtualization for Arc<Vmx> {
             last: current().id(),
             stays: true,
             second_stage_is_stale: true,
+            run_ends: Cell::new(0),
         };
         hardware.clear();
         setup::write(
@@ -279,6 +282,8 @@ struct Hardware {
     /// It has its turn, or is being made: its structure may stay with the processor.
     stays: bool,
     second_stage_is_stale: bool,
+    /// The TSC at which the next run ends.
+    run_ends: Cell<u64>,
 }
 
 impl Hardware {
@@ -359,6 +364,10 @@ impl Block for Hardware {
             // SAFETY: VMX is on, and the processor has this type.
             unsafe { instructions::invept(single.then_some(self.ept_pointer)) };
         }
+        if self.vmx.capabilities.preemption_timer {
+            let count = run_timer::count(self.ticks(), self.run_ends.get(), self.vmx.capabilities.misc);
+            self.set(guest::VMX_PREEMPTION_TIMER_VALUE, u64::from(count));
+        }
         self.make_current();
         // SAFETY: VMX was enabled on this processor before the first vcpu was made; the host runs its vcpu loops with
         // interrupts off. The structure is this vcpu's and current; its host state was taken from this processor and
@@ -429,7 +438,11 @@ impl Services for Hardware {
     }
 
     fn wake_at(&self, until: Instant) {
-        self.vmx.host.arm(until);
+        if self.vmx.capabilities.preemption_timer {
+            self.run_ends.set(deadline_ticks(&self.time_scale(), until));
+        } else {
+            self.vmx.host.arm(until);
+        }
     }
 
     fn takes_kick(&self) -> bool {

@@ -22,6 +22,8 @@ pub mod instruction_error;
 #[cfg(target_os = "none")]
 mod instructions;
 pub mod reason;
+#[cfg(any(target_os = "none", test))]
+mod run_timer;
 pub mod segment;
 pub mod setup;
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub(super) const CONTROLS: &[(Rule, Mode, Break)] = &[
     (Rule::TscMultiplierZero,           Long, |s, _| { s.or(SECONDARY, 1 << 25); s.set(control::TSC_MULTIPLIER_FULL, 0); }),
     (Rule::ExitReserved,                Long, |s, _| s.clear(EXIT, 1)),
     (Rule::ExitReserved,                Long, |s, _| s.or(EXIT, 1 << 31)),
-    (Rule::TimerSavedButOff,            Long, |s, _| s.or(EXIT, 1 << 22)),
+    (Rule::TimerSavedButOff,            Long, |s, _| { s.clear(PIN, 1 << 6); s.or(EXIT, 1 << 22); }),
     (Rule::ExitStoreArea,               Long, |s, _| { s.set(control::VMEXIT_MSR_STORE_COUNT, 1); s.set(control::VMEXIT_MSR_STORE_ADDR_FULL, 8); }),
     (Rule::ExitStoreArea,               Long, |s, _| { s.set(control::VMEXIT_MSR_STORE_COUNT, 2); s.set(control::VMEXIT_MSR_STORE_ADDR_FULL, FAR - 16); }),
     (Rule::ExitLoadArea,                Long, |s, _| { s.set(control::VMEXIT_MSR_LOAD_COUNT, 1); s.set(control::VMEXIT_MSR_LOAD_ADDR_FULL, FAR); }),

@@ -32,6 +32,17 @@ fn what_could_stop_or_observe_the_host_exits() {
 }
 
 #[test]
+fn a_run_ends_by_its_own_timer_where_there_is_one() {
+    let timer = 1 << 6;
+    assert_ne!(Controls::compute(&capabilities()).unwrap().pin & timer, 0);
+    let without = Capabilities {
+        preemption_timer: false,
+        ..capabilities()
+    };
+    assert_eq!(Controls::compute(&without).unwrap().pin & timer, 0);
+}
+
+#[test]
 fn what_a_guest_does_best_by_itself_does_not_exit() {
     let controls = Controls::compute(&capabilities()).unwrap();
     // INVLPG, RDTSC, CR3, CR8, MOV DR, PAUSE, and the windows for interrupts and NMIs; descriptor tables.
