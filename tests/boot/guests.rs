@@ -52,6 +52,23 @@ fn a_triple_fault_ends_its_guest_with_a_reason_and_no_other() {
 
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
+fn guests_that_have_interrupts_off_and_give_way_to_nobody_take_turns_all_the_same() {
+    let running = Machine::with("exchange")
+        .module("one", &guest("stubborn"))
+        .module("two", &guest("stubborn"))
+        .ends(Ending::GuestsEnded);
+    let said = running.console().text();
+    let at = |words: &str| {
+        said.find(words)
+            .unwrap_or_else(|| panic!("no {words:?} in:\n{said}"))
+    };
+    let begun = at("[one] I do not give way").max(at("[two] I do not give way"));
+    let ended = at("[one] now I do").min(at("[two] now I do"));
+    assert!(begun < ended, "one has had it all until its end: {said}");
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
 fn each_image_of_a_policy_denies_what_it_should_and_says_why() {
     for image in policy_images::ALL {
         let running = Machine::with(image.name)

@@ -20,11 +20,12 @@ const IMAGES: [&str; 8] = [
 ];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 12] = [
+const GUESTS: [&str; 13] = [
     "conversation",
     "ping",
     "pong",
     "hello",
+    "stubborn",
     "triple_fault",
     "verdict",
     "intruder",
