@@ -18,8 +18,9 @@ use std::sync::{Arc, Mutex};
 use world::{guest, run_as_described};
 use xenvisor::abi::memory::XENMAPSPACE_shared_info;
 use xenvisor::abi::sched::SHUTDOWN_poweroff;
+use xenvisor::abi::vcpu::{RunstateInfo, VCPUOP_get_runstate_info};
 use xenvisor::abi::version::XENVER_version;
-use xenvisor::abi::xen::{HYPERVISOR_xen_version, VIRQ_TIMER};
+use xenvisor::abi::xen::{HYPERVISOR_vcpu_op, HYPERVISOR_xen_version, VIRQ_TIMER};
 use xenvisor::hypercalls::launch::Ended;
 use xenvisor::prelude::*;
 use xenvisor::sim::guest::{Delivery, Ending, Events, Trouble};
@@ -269,18 +270,48 @@ fn one_that_sets_timers_without_end_costs_its_neighbour_no_more_than_its_share()
     }
 }
 
-#[test]
-fn a_storm_of_events_costs_the_one_it_comes_to_no_more_than_the_share_of_its_sender() {
+/// Whether the victim of a storm takes each event, or masks the port after the first and looks when it likes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Takes {
+    All,
+    Masked,
+}
+
+/// A victim that works while as many others as there are pcpus send events to it. How much of a pcpu it worked, and how
+/// much of one it had.
+fn in_a_storm(pcpus: u32, takes: Takes) -> (f64, f64) {
     let mut programs = Programs::new();
     let done = Work::default();
-    let noted = done.clone();
+    let had = Arc::new(Mutex::new(0.0));
+    let (noted, account) = (done.clone(), had.clone());
     programs.add("victim", move |guest: SimGuest| {
-        let noted = noted.clone();
+        let (noted, account) = (noted.clone(), account.clone());
         async move {
             let events = Events::set_up(&guest, Delivery::Fifo, FREE, VECTOR).await?;
-            let port = bind_soon(&guest).await?;
-            events.open(&guest, port).await?;
-            work(&guest, &noted).await
+            for sender in 2..2 + pcpus {
+                let port = bind_soon(&guest, u16::try_from(sender).unwrap()).await?;
+                // A port that is not opened stays masked.
+                if takes == Takes::All {
+                    events.open(&guest, port).await?;
+                }
+            }
+            let (mut pieces, began) = (0_u32, guest.counter().await);
+            while !is_over(&guest).await {
+                guest.compute(PIECE_NS).await;
+                pieces += 1;
+            }
+            let all = (guest.counter().await - began) as f64 / TICKS_PER_NS as f64;
+            let me = guest.scratch();
+            guest.put(me, &RunstateInfo::default()).await;
+            let arguments = [VCPUOP_get_runstate_info.into(), 0, me];
+            guest.call("runstate", HYPERVISOR_vcpu_op, arguments).await?;
+            let runstate: RunstateInfo = guest.get(me).await;
+            *account.lock().unwrap() = runstate.time[0] as f64 / runstate.time.iter().sum::<u64>() as f64;
+            noted
+                .lock()
+                .unwrap()
+                .insert(1, f64::from(pieces) * PIECE_NS as f64 / all);
+            guest.shut_down(SHUTDOWN_poweroff).await
         }
     });
     programs.add("storm", async |guest: SimGuest| {
@@ -294,16 +325,45 @@ fn a_storm_of_events_costs_the_one_it_comes_to_no_more_than_the_share_of_its_sen
     });
     let mut system = System::default();
     system.guest(guest("victim", "victim"));
-    system.guest(guest("storm", "storm"));
-    run(programs, 1, system);
-    let done = done.lock().unwrap();
-    must_have_its_share(1, done[&1]);
+    for n in 0..pcpus {
+        system.guest(guest(&format!("storm{n}"), "storm"));
+    }
+    run(programs, pcpus, system);
+    let worked = done.lock().unwrap()[&1];
+    let had = *had.lock().unwrap();
+    (worked, had)
 }
 
-/// Binds to the first port that domain 2 offers beside its console's.
-async fn bind_soon(guest: &SimGuest) -> Result<u32, Trouble> {
+#[test]
+fn a_storm_of_events_costs_the_one_it_comes_to_no_more_than_the_share_of_its_sender() {
+    for pcpus in [1, 2] {
+        let (worked, _) = in_a_storm(pcpus, Takes::Masked);
+        must_have_its_share(pcpus, worked);
+        // Taking events is work as well, which the victim has chosen to do: in its own time, of which it has its share.
+        let (_, had) = in_a_storm(pcpus, Takes::All);
+        must_have_its_share(pcpus, had);
+    }
+    let (worked, _) = in_a_storm(1, Takes::All);
+    must_have_its_share(1, worked);
+}
+
+#[test]
+fn one_that_only_yields_leaves_its_time_to_the_others() {
+    for pcpus in [1, 2] {
+        let part = beside(pcpus, async |guest: SimGuest| {
+            while !is_over(&guest).await {
+                guest.give_way().await;
+            }
+            guest.shut_down(SHUTDOWN_poweroff).await
+        });
+        must_have_its_share(pcpus, part);
+    }
+}
+
+/// Binds to the first port that a domain offers beside its console's.
+async fn bind_soon(guest: &SimGuest, remote: u16) -> Result<u32, Trouble> {
     for _ in 0..20_000 {
-        if let Ok(own) = guest.bind_port(2, 2).await {
+        if let Ok(own) = guest.bind_port(remote, 2).await {
             return Ok(own);
         }
         guest.give_way().await;

@@ -20,8 +20,10 @@ use crate::table;
 pub enum Next {
     /// Runs it on.
     Go,
-    /// Lets others run first.
+    /// Lets others run first, if it is their turn.
     Yield,
+    /// Lets others run first, as the guest has asked for.
+    Behind,
     /// Looks whether it has anything to wait for.
     Wait,
     /// Leaves it: it, or its domain, has ended.
@@ -158,7 +160,7 @@ fn hypercall(
 /// What the loop does with a vcpu after its hypercall.
 const fn become_of(processor: &mut Processor, after: After) -> Next {
     match after {
-        After::Yield => Next::Yield,
+        After::Yield => Next::Behind,
         After::Block => {
             processor.wait = Wait::Event;
             Next::Wait

@@ -15,7 +15,7 @@ use xenvisor_core::event::{Virq, stop_poll};
 use xenvisor_core::hypervisor::Hypervisor;
 use xenvisor_core::machine::Exit;
 use xenvisor_core::number::{DomainId, PcpuId, Vector};
-use xenvisor_core::sched::{Sleeper, Slice, VcpuKey};
+use xenvisor_core::sched::{Claim, RunQueues, Sleeper, Slice};
 use xenvisor_core::vcpu::mail::News;
 use xenvisor_core::vcpu::runstate::State;
 use xenvisor_core::vcpu::{ActivityCell, Processor, Vcpu, Wait};
@@ -69,7 +69,7 @@ pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
         let now = hypervisor.machine.now();
         wake_due(hypervisor, pcpu, now);
         match hypervisor.queues.next(pcpu, now) {
-            Some((claim, slice)) => turn(hypervisor, pcpu, claim.key, slice),
+            Some((claim, slice)) => turn(hypervisor, pcpu, &claim, slice),
             // What is left to do may wait for another pcpu.
             None if work == Work::More => hypervisor.machine.relax(),
             None => hypervisor.queues.idle(pcpu, now, now.after_ns(NAP_NS)),
@@ -83,7 +83,7 @@ pub fn help(hypervisor: &Hypervisor, pcpu: PcpuId) {
         let now = hypervisor.machine.now();
         wake_due(hypervisor, pcpu, now);
         match hypervisor.queues.next(pcpu, now) {
-            Some((claim, slice)) => turn(hypervisor, pcpu, claim.key, slice),
+            Some((claim, slice)) => turn(hypervisor, pcpu, &claim, slice),
             // Nothing but a kick or an alarm concerns it: it has no tick.
             None => hypervisor.queues.idle(pcpu, now, Instant::FAR),
         }
@@ -121,11 +121,16 @@ fn wake_due(hypervisor: &Hypervisor, pcpu: PcpuId, now: Instant) {
 }
 
 /// One turn of a vcpu.
-fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, key: VcpuKey, slice: Slice) {
-    let Some(domain) = hypervisor.domain(key.domain) else {
+fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, claim: &Claim, slice: Slice) {
+    let Some(domain) = hypervisor.domain(claim.key.domain) else {
         return;
     };
-    let Some(vcpu) = domain.vcpu(key.vcpu) else { return };
+    let Some(vcpu) = domain.vcpu(claim.key.vcpu) else {
+        return;
+    };
+    if !vcpu.seat.has_made(claim) {
+        return;
+    }
     vcpu.seat.unqueue();
     // Another pcpu may still be on its way out of it, if it was stopped and started again.
     let mut processor = vcpu.cpu.lock_patiently(|| hypervisor.machine.relax());
@@ -141,7 +146,8 @@ fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, key: VcpuKey, slice: Slice) {
     hypervisor.queues.end(pcpu, vcpu, now);
     match ending {
         Ending::Waits => block(&domain, vcpu, &processor, now),
-        Ending::GoesOn => requeue(&domain, vcpu, &processor, now),
+        Ending::GoesOn => requeue(&domain, vcpu, &processor, now, RunQueues::requeue),
+        Ending::Yields => requeue(&domain, vcpu, &processor, now, RunQueues::requeue_behind),
         Ending::Left => {}
     }
 }
@@ -150,6 +156,8 @@ fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, key: VcpuKey, slice: Slice) {
 enum Ending {
     /// The vcpu wants another turn.
     GoesOn,
+    /// Likewise, after others.
+    Yields,
     /// It waits for something.
     Waits,
     /// It, or its domain, has ended.
@@ -205,6 +213,7 @@ fn stay(
             Next::Go if now < end && !hypervisor.queues.gives_way(pcpu, now) => {}
             // Nobody else waits: the slice is begun anew outside, where input is looked at.
             Next::Go | Next::Yield => return (Ending::GoesOn, now),
+            Next::Behind => return (Ending::Yields, now),
             Next::Wait => {}
             Next::Leave => return (Ending::Left, now),
         }
@@ -315,11 +324,17 @@ fn block(domain: &Domain, vcpu: &Vcpu, processor: &Processor, now: Instant) {
 }
 
 /// The vcpu waits for its next turn.
-fn requeue(domain: &Domain, vcpu: &Vcpu, processor: &Processor, now: Instant) {
+fn requeue(
+    domain: &Domain,
+    vcpu: &Vcpu,
+    processor: &Processor,
+    now: Instant,
+    put: fn(&RunQueues, &Vcpu, Instant),
+) {
     let waits = vcpu.enter(State::Runnable, now, ActivityCell::requeue);
     books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
     if waits {
-        domain.queues.requeue(vcpu, now);
+        put(&domain.queues, vcpu, now);
     }
 }
 

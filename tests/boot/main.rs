@@ -19,6 +19,7 @@ mod linux;
 #[path = "../policies/images.rs"]
 mod policy_images;
 mod processor;
+mod shares;
 mod talks;
 mod world;
 mod xtf;

@@ -36,6 +36,7 @@ pub struct Machine {
     line: String,
     memory_mib: u64,
     pcpus: u32,
+    counts_instructions: bool,
     limit: Duration,
     way: Way,
 }
@@ -49,6 +50,7 @@ impl Machine {
             line: String::new(),
             memory_mib: 256,
             pcpus: 1,
+            counts_instructions: false,
             limit: Duration::from_secs(60),
             way: Way::Pvh,
         }
@@ -75,6 +77,12 @@ impl Machine {
     /// Sets how many processors the machine has.
     pub fn pcpus(mut self, pcpus: u32) -> Machine {
         self.pcpus = pcpus;
+        self
+    }
+
+    /// Lets the counter of the machine count the instructions that are executed.
+    pub fn counting_instructions(mut self) -> Machine {
+        self.counts_instructions = true;
         self
     }
 
@@ -134,7 +142,9 @@ impl Machine {
                 Boot::Iso { iso, image }
             }
         };
-        let mut running = xtask::machine::Machine::new(emulator(), boot)
+        let mut machine = xtask::machine::Machine::new(emulator(), boot);
+        machine.counts_instructions = self.counts_instructions;
+        let mut running = machine
             .memory_mib(self.memory_mib)
             .pcpus(self.pcpus)
             .command_line(&self.line)

@@ -8,11 +8,12 @@ use clap::Args;
 use std::time::Instant;
 
 /// The images the boot tests start.
-const IMAGES: [&str; 8] = [
+const IMAGES: [&str; 9] = [
     "linux",
     "one_guest",
     "two_guests",
     "exchange",
+    "shares",
     "xen_default",
     "silo",
     "partitioned",
@@ -20,7 +21,7 @@ const IMAGES: [&str; 8] = [
 ];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 13] = [
+const GUESTS: [&str; 15] = [
     "conversation",
     "ping",
     "pong",
@@ -34,6 +35,8 @@ const GUESTS: [&str; 13] = [
     "exits",
     "modes",
     "second_vcpu",
+    "victim",
+    "hostile",
 ];
 
 /// Those of them that 32-bit code is made of as well.

@@ -100,6 +100,7 @@ mod tests {
                 allowed: PcpuSet::ALL,
                 score: 0,
                 ripe: Instant::ZERO,
+                ticket: 0,
             };
             scheduler.add(claim.key).unwrap();
             scheduler.put(claim, Arrival::Woken, Instant::ZERO);

@@ -64,6 +64,8 @@ pub struct Claim {
     pub score: u64,
     /// The scheduler's own, likewise: an instant, the beginning of time at first.
     pub ripe: Instant,
+    /// Which of all vcpus that were ever added to the queues: another life of the same domain has another.
+    pub ticket: u64,
 }
 
 /// Why a vcpu comes to a queue.
@@ -73,6 +75,8 @@ pub enum Arrival {
     Woken,
     /// It has had its turn and wants another.
     Again,
+    /// As [`Arrival::Again`], and it has asked that others have theirs first.
+    Yields,
 }
 
 /// Orders the vcpus that wait for one pcpu. Each pcpu has one of its own, all of them made from the one in the

@@ -47,6 +47,8 @@ pub(super) struct Waiting {
     pub scheduler: Box<dyn Scheduler>,
     /// Who runs, and since when.
     pub running: Option<(Claim, Instant)>,
+    /// When the turn before ended, if the pcpu has not slept since.
+    pub free_since: Option<Instant>,
 }
 
 impl Queue {
@@ -55,6 +57,7 @@ impl Queue {
         let waiting = Waiting {
             scheduler,
             running: None,
+            free_since: None,
         };
         Self {
             waiting: Ranked::new(Rank::Scheduler, waiting),

@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::ended::Ended;
 use super::queue::{NOBODY, Queue};
@@ -19,6 +19,10 @@ use crate::vcpu::{Activity, Vcpu};
 
 /// The pcpu whose loop looks after domains that have ended.
 const KEEPER: PcpuId = PcpuId::new(0);
+
+/// How much of the time between two turns the one that comes is charged with at most. What takes longer (a guest that is
+/// built) is nobody's who runs here.
+const BETWEEN_NS: u64 = 100_000;
 
 /// Some pcpus, and how vcpus are ordered there.
 pub struct Pool {
@@ -33,6 +37,8 @@ pub struct RunQueues {
     machine: Arc<dyn Machine>,
     queues: Vec<Queue>,
     ended: Ended,
+    /// How many vcpus were ever added.
+    tickets: AtomicU64,
 }
 
 impl RunQueues {
@@ -69,6 +75,7 @@ impl RunQueues {
             queues: all.iter().filter_map(queue).collect(),
             machine,
             ended: Ended::new(),
+            tickets: AtomicU64::new(0),
         }
     }
 
@@ -116,6 +123,8 @@ impl RunQueues {
             return Err(OutOfMemory);
         };
         vcpu.seat.set_home(home);
+        vcpu.seat
+            .set_ticket(self.tickets.fetch_add(1, Ordering::Relaxed).saturating_add(1));
         queue
             .change_alarms(|alarms| alarms.add(Sleeper::Vcpu(vcpu.key)))
             .0?;
@@ -199,6 +208,11 @@ impl RunQueues {
         self.put(vcpu, vcpu.seat.pcpu(), Arrival::Again, now);
     }
 
+    /// As [`RunQueues::requeue`], for one that has asked that others have their turn first.
+    pub fn requeue_behind(&self, vcpu: &Vcpu, now: Instant) {
+        self.put(vcpu, vcpu.seat.pcpu(), Arrival::Yields, now);
+    }
+
     fn put(&self, vcpu: &Vcpu, at: PcpuId, arrival: Arrival, now: Instant) {
         let Some(queue) = self.queue(at) else { return };
         if !vcpu.seat.queue() {
@@ -264,7 +278,11 @@ impl RunQueues {
                 }
                 None => waiting.scheduler.next(now),
             };
-            waiting.running = next.map(|(claim, _)| (claim, now));
+            // What lies between two turns is work for the one that comes: else those who end their turns all the time
+            // would pay for none of it.
+            let since = waiting.free_since.take().unwrap_or(now);
+            let since = since.max(Instant::from_ns(now.as_ns().saturating_sub(BETWEEN_NS)));
+            waiting.running = next.map(|(claim, _)| (claim, since.min(now)));
             queue.nobody_gives_way();
             next
         })
@@ -283,6 +301,7 @@ impl RunQueues {
                 waiting.scheduler.charge(&mut claim, now.ns_since(since), now);
                 vcpu.seat.keep(&claim);
             }
+            waiting.free_since = Some(now);
             queue.nobody_gives_way();
         });
     }

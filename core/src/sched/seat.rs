@@ -43,6 +43,7 @@ pub struct Seat {
     preferred: AtomicU64,
     score: AtomicU64,
     ripe: AtomicU64,
+    ticket: AtomicU64,
     /// Where it last ran, or is to run.
     pcpu: AtomicU32,
     /// Whose heap its alarms are on, from when it is added on.
@@ -59,6 +60,7 @@ impl Default for Seat {
             preferred: AtomicU64::new(PcpuSet::ALL.bits()),
             score: AtomicU64::new(0),
             ripe: AtomicU64::new(0),
+            ticket: AtomicU64::new(0),
             pcpu: AtomicU32::new(0),
             home: AtomicU32::new(0),
             queued: AtomicBool::new(false),
@@ -117,6 +119,18 @@ impl Seat {
         self.set_pcpu(pcpu);
     }
 
+    /// It is added to queues, under this number.
+    pub(super) fn set_ticket(&self, ticket: u64) {
+        self.ticket.store(ticket, Ordering::SeqCst);
+    }
+
+    /// Whether it is this vcpu that waited, and not one of the same name in an earlier life of its domain, whose claim
+    /// was on its way between two queues when it ended.
+    #[must_use]
+    pub fn has_made(&self, claim: &Claim) -> bool {
+        self.ticket.load(Ordering::SeqCst) == claim.ticket
+    }
+
     /// Takes the one place on a queue that it has. `false` if it is on one already.
     pub(super) fn queue(&self) -> bool {
         !self.queued.swap(true, Ordering::SeqCst)
@@ -138,6 +152,7 @@ impl Seat {
             allowed: self.allowed(),
             score: self.score.load(Ordering::Relaxed),
             ripe: Instant::from_ns(self.ripe.load(Ordering::Relaxed)),
+            ticket: self.ticket.load(Ordering::SeqCst),
         }
     }
 

@@ -191,6 +191,13 @@ impl Scheduler for Weighted {
         if arrival == Arrival::Woken {
             self.awaken();
         }
+        let mut claim = claim;
+        if arrival == Arrival::Yields
+            && let Some(next) = self.waiting.peek()
+        {
+            // It gives away what it is ahead of the next by: else it would be the next itself, again and again.
+            claim.score = claim.score.max(next.claim.score);
+        }
         if claim.ripe > now {
             self.parked.push(claim);
         } else if arrival == Arrival::Woken {

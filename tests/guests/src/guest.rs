@@ -119,6 +119,13 @@ impl Guest {
         self.word(key)?.parse().ok()
     }
 
+    /// Moves the shared info page to another place in memory, and back.
+    pub fn move_shared_info(&self) {
+        static ELSEWHERE: Page = Page::new();
+        place_page(XENMAPSPACE_shared_info, &ELSEWHERE);
+        place_page(XENMAPSPACE_shared_info, &SHARED_INFO);
+    }
+
     /// Ends the guest by an exception that cannot be delivered.
     pub fn triple_fault(&self) -> ! {
         let nothing = [0_u8; 10];

@@ -59,6 +59,9 @@ pub mod processor;
 #[cfg(bare)]
 pub mod raw;
 #[cfg(bare)]
+mod time;
+pub mod trouble;
+#[cfg(bare)]
 mod vcpus;
 #[cfg(not(bare))]
 mod workstation;

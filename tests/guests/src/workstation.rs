@@ -98,6 +98,14 @@ impl Guest {
         Err(0)
     }
     pub fn sleep_ns(&self, _ns: u64) {}
+    pub fn now_ns(&self) -> u64 {
+        0
+    }
+    pub fn bind_timer(&self) -> Result<u32, i64> {
+        Err(0)
+    }
+    pub fn set_timer(&self, _at_ns: u64) {}
+    pub fn move_shared_info(&self) {}
     pub fn start_vcpu(&self, _number: u32, _entry: Entry) -> Result<(), i64> {
         Err(0)
     }

@@ -20,6 +20,8 @@ pub struct Machine {
     pub processor: Option<String>,
     /// How many processors it has.
     pub pcpus: u32,
+    /// Whether its counter counts the instructions that it executes, so that runs are alike. In Bochs it always does.
+    pub counts_instructions: bool,
     /// Its memory in MiB.
     pub memory_mib: u64,
     /// The command line of what it boots. An ISO has its own.
@@ -44,6 +46,7 @@ impl Machine {
             boot,
             processor: None,
             pcpus: 1,
+            counts_instructions: false,
             memory_mib: 2048,
             command_line: String::new(),
             debugger: false,
@@ -63,6 +66,12 @@ impl Machine {
     /// Sets how many processors it has.
     pub fn pcpus(mut self, pcpus: u32) -> Machine {
         self.pcpus = pcpus;
+        self
+    }
+
+    /// Lets its counter count instructions.
+    pub fn counting_instructions(mut self) -> Machine {
+        self.counts_instructions = true;
         self
     }
 

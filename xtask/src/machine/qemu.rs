@@ -61,6 +61,11 @@ fn arguments(machine: &Machine, accelerator: Accelerator, log_socket: &Path) -> 
     let processor = machine.processor.as_deref().unwrap_or(accelerator.processor());
     add(&["-accel", accelerator.name(), "-cpu", processor, "-m", &memory]);
     add(&["-smp", &machine.pcpus.to_string()]);
+    if machine.counts_instructions {
+        // One instruction is a nanosecond, and time in which nobody executes any is left out.
+        add(&["-icount", "shift=0,sleep=off"]);
+        add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+    }
     add(&["-nodefaults", "-no-user-config", "-display", "none"]);
     add(&[
         "-chardev",
@@ -140,7 +145,10 @@ mod tests {
         assert!(said.contains("isa-debugcon"), "{said}");
         assert!(said.contains("isa-debug-exit"), "{said}");
         assert!(said.contains("-accel tcg -cpu qemu64,+svm"), "{said}");
-        assert!(said.contains("-smp 1"), "{said}");
+        assert!(said.contains("-smp 1") && !said.contains("-icount"), "{said}");
+        let counting = Machine::new(Emulator::Qemu, image.clone()).counting_instructions();
+        let said = arguments(&counting, Accelerator::Tcg, Path::new("/tmp/log")).join(" ");
+        assert!(said.contains("-icount shift=0"), "{said}");
         let bare = Boot::Bare {
             kernel: "vmlinuz".into(),
             initrd: "initrd".into(),

@@ -362,4 +362,31 @@ fn an_alarm_set_for_a_pcpu_that_is_going_to_sleep_rings() {
     }
 }
 
+#[test]
+fn what_was_on_its_way_between_two_queues_when_its_vcpu_ended_is_no_claim_of_the_next_of_that_name() {
+    shuttle::check_random(ends_on_its_way, 20);
+}
+
+fn ends_on_its_way() {
+    let world = World::new(2, 1, Habit::Sleeps);
+    let (queues, old) = (&world.queues, &world.vcpus[0]);
+    let there = PcpuId::new(1);
+    queues.wake(old);
+    // Pcpu 1 takes it over. Before it puts it on its own queue, the vcpu ends, and another begins.
+    let queue = queues.queue(there).unwrap();
+    let (claim, _) = queues.pull(there, queue, Instant::ZERO).unwrap();
+    queues.remove(old);
+    let new = Vcpu::new(key(0), Box::new(Nothing(Registers::default())), Instant::ZERO);
+    new.seat.set_affinity(PcpuSet::of([0]), PcpuSet::of([0]));
+    queues.add(&new).unwrap();
+    queue.change(|waiting| waiting.scheduler.put(claim, Arrival::Again, Instant::ZERO));
+    let (stale, _) = queues.next(there, Instant::ZERO).unwrap();
+    assert!(old.seat.has_made(&stale) && !new.seat.has_made(&stale));
+    // The new one's own claim counts.
+    assert!(new.activity.start());
+    queues.enqueue(&new);
+    let (own, _) = queues.next(PcpuId::new(0), Instant::ZERO).unwrap();
+    assert!(new.seat.has_made(&own));
+}
+
 mod shares;

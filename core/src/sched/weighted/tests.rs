@@ -94,3 +94,16 @@ fn one_that_wakes_takes_the_place_of_one_that_has_had_its_share_and_of_no_other(
     );
     assert_eq!(scheduler.preempts(&hog, &sleeper, 100), None);
 }
+
+#[test]
+fn whoever_yields_lets_the_next_in_line_go_first_however_little_it_has_had() {
+    let mut scheduler = Weighted::new();
+    for n in 0..2 {
+        scheduler.add(claim(n).key).unwrap();
+    }
+    let score = |n, score| Claim { score, ..claim(n) };
+    scheduler.put(score(1, 5_000_000), Arrival::Again, Instant::ZERO);
+    scheduler.put(score(0, 1_000_000), Arrival::Yields, Instant::ZERO);
+    let order = [(); 2].map(|()| scheduler.next(Instant::ZERO).unwrap().0.key.domain.raw());
+    assert_eq!(order, [1, 0]);
+}
