@@ -1,6 +1,6 @@
 //! The command line: which verbs there are. What a verb takes stands in its own file.
 
-use crate::{abi, check, coverage, image, run, sim, test, xen, xtf};
+use crate::{abi, bench, check, coverage, image, run, sim, test, xen, xtf};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -38,6 +38,8 @@ pub enum Verb {
     Xen(xen::Xen),
     /// Have the same talks with Xen and with us, and compare them line by line
     Compare(xen::Compare),
+    /// Count what each operation of a guest costs, with real Xen and with us, in instructions
+    Bench(bench::Bench),
     /// Run the guests of a Xen Test Framework build that you have, each in a machine of its own
     Xtf(xtf::Xtf),
 }
@@ -55,6 +57,7 @@ impl Verb {
             Verb::Sim(verb) => verb.run(),
             Verb::Xen(verb) => verb.run(),
             Verb::Compare(verb) => verb.run(),
+            Verb::Bench(verb) => verb.run(),
             Verb::Xtf(verb) => verb.run(),
         }
     }

@@ -7,6 +7,7 @@
 pub mod abi;
 pub mod apt;
 pub mod archive;
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod command;

@@ -21,7 +21,7 @@ pub use compare::Compare;
 pub use talk::{Talk, Us};
 pub use transcript::{Comparison, kept};
 
-use dom0::{Dom0, Guest};
+pub(crate) use dom0::{Dom0, Guest, Order};
 use record::Recording;
 
 /// How long a guest may take, Xen's own boot included.
@@ -78,8 +78,12 @@ impl Run {
             file: &file,
             command_line: &self.cmdline,
             memory_mib: self.memory,
+            vcpus: 1,
         };
-        let said = Dom0::fetch()?.run(&guest, Duration::from_secs(self.timeout), self.verbose)?;
+        let said = Dom0::fetch()?.run(&Order {
+            verbose: self.verbose,
+            ..Order::one(guest, Duration::from_secs(self.timeout))
+        })?;
         print!("{}", said.console);
         Ok(u8::from(said.crashed))
     }

@@ -58,6 +58,18 @@ impl Guest {
         checked(HYPERVISOR_event_channel_op, EVTCHNOP_send, &mut Send { port }).map(drop)
     }
 
+    /// Masks a port, or unmasks it. An event that waited behind the mask is not told of.
+    pub fn mask(&self, port: u32, masked: bool) {
+        let words = offset_of!(SharedInfo, evtchn_mask);
+        let bit = 1 << (port % 32);
+        let word = SHARED_INFO.word(words + (port as usize / 32) * 4);
+        if masked {
+            word.fetch_or(bit, Ordering::AcqRel);
+        } else {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
     /// Takes the event on the port, if there is one.
     pub fn take(&self, port: u32) -> bool {
         // The pending bits are in the same place in both layouts, and so is each bit of them in memory.

@@ -1,4 +1,4 @@
-//! One machine with Xen, a dom0 that does one thing, and one guest.
+//! One machine with Xen, a dom0 that does one thing, and one guest, with another beside it or none.
 
 use std::io::Read;
 use std::path::Path;
@@ -31,25 +31,61 @@ const BEGIN: &str = "=== what the guest said";
 const END: &str = "=== that was all; state ";
 
 /// A guest to run.
-pub(super) struct Guest<'a> {
-    pub(super) file: &'a Path,
-    pub(super) command_line: &'a str,
-    pub(super) memory_mib: u64,
+pub(crate) struct Guest<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) command_line: &'a str,
+    pub(crate) memory_mib: u64,
+    pub(crate) vcpus: u32,
+}
+
+/// What is to be run, and how.
+pub(crate) struct Order<'a> {
+    /// The guest that is listened to: domain 1.
+    pub(crate) guest: Guest<'a>,
+    /// One that is there with it: domain 2. The machine goes down under it.
+    pub(crate) companion: Option<Guest<'a>>,
+    /// Where the counter of the machine counts instructions.
+    pub(crate) counts_instructions: bool,
+    pub(crate) limit: Duration,
+    /// Print all that Xen and its dom0 say, too.
+    pub(crate) verbose: bool,
+}
+
+impl<'a> Order<'a> {
+    /// One guest, in a machine like any.
+    pub(crate) const fn one(guest: Guest<'a>, limit: Duration) -> Self {
+        Order {
+            guest,
+            companion: None,
+            counts_instructions: false,
+            limit,
+            verbose: false,
+        }
+    }
+
+    fn guests(&self) -> impl Iterator<Item = (&'static str, &Guest<'a>)> {
+        [
+            ("guest", Some(&self.guest)),
+            ("companion", self.companion.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, guest)| Some((name, guest?)))
+    }
 }
 
 /// How it went.
-pub(super) struct Said {
-    pub(super) console: String,
-    pub(super) crashed: bool,
+pub(crate) struct Said {
+    pub(crate) console: String,
+    pub(crate) crashed: bool,
 }
 
 /// Everything that is the same for each guest.
-pub(super) struct Dom0 {
+pub(crate) struct Dom0 {
     packages: Packages,
 }
 
 impl Dom0 {
-    pub(super) fn fetch() -> Result<Dom0> {
+    pub(crate) fn fetch() -> Result<Dom0> {
         crate::tools::qemu()?;
         Ok(Dom0 {
             packages: Packages::fetch()?,
@@ -57,7 +93,7 @@ impl Dom0 {
     }
 
     /// Boots it all, and comes back when the guest has ended.
-    pub(super) fn run(&self, guest: &Guest<'_>, limit: Duration, verbose: bool) -> Result<Said> {
+    pub(crate) fn run(&self, order: &Order<'_>) -> Result<Said> {
         let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
         let write = |name: &str, bytes: &[u8]| {
             let file = scratch.path().join(name);
@@ -67,17 +103,19 @@ impl Dom0 {
         let boot = Boot::Xen {
             hypervisor: write("xen", &unzipped(&self.packages.hypervisor()?)?)?,
             kernel: self.packages.kernel()?,
-            initrd: write("initrd", &self.filesystem(guest)?)?,
+            initrd: write("initrd", &self.filesystem(order)?)?,
         };
+        let memory_mib: u64 = order.guests().map(|(_, guest)| guest.memory_mib).sum();
         let step = Step::begin("Xen, its dom0 and the guest");
         let mut machine = Machine::new(Emulator::Qemu, boot)
-            .memory_mib(DOM0_MIB + XEN_MIB + guest.memory_mib)
+            .memory_mib(DOM0_MIB + XEN_MIB + memory_mib)
             .command_line(&format!(
                 "console=com1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M loglvl=warning guest_loglvl=all"
             ))
-            .time_limit(limit);
+            .time_limit(order.limit);
+        machine.counts_instructions = order.counts_instructions;
         machine.processor = Some("qemu64,+svm,+npt".to_owned());
-        if verbose {
+        if order.verbose {
             machine.console_sink = Some(Box::new(|bytes| {
                 eprint!("{}", String::from_utf8_lossy(bytes));
             }));
@@ -107,13 +145,11 @@ impl Dom0 {
         Ok(Said { console, crashed })
     }
 
-    /// dom0's filesystem, with the guest in it.
-    fn filesystem(&self, guest: &Guest<'_>) -> Result<Vec<u8>> {
+    /// dom0's filesystem, with the guests in it.
+    fn filesystem(&self, order: &Order<'_>) -> Result<Vec<u8>> {
         let busybox = debian::busybox()?;
         let busybox =
             std::fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
-        let file =
-            std::fs::read(guest.file).with_context(|| format!("cannot read {}", guest.file.display()))?;
         let mut archive = Archive::new();
         for folder in [
             "bin",
@@ -157,19 +193,28 @@ impl Dom0 {
             archive.file(&format!("modules/{number}.ko"), &self.packages.module(module)?)?;
         }
         archive.file("etc/xen/xl.conf", b"")?;
-        archive.file("guest", &file)?;
-        archive.file("guest.cfg", configuration(guest).as_bytes())?;
+        archive.folder("guests")?;
+        for (name, guest) in order.guests() {
+            let file = guest.file;
+            let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            archive.file(&format!("guests/{name}"), &bytes)?;
+            archive.file(
+                &format!("guests/{name}.cfg"),
+                configuration(name, guest).as_bytes(),
+            )?;
+        }
         archive.finish()
     }
 }
 
-/// The guest in xl's words. It stays when it has ended, to be looked at.
-fn configuration(guest: &Guest<'_>) -> String {
+/// A guest in xl's words. It stays when it has ended, to be looked at.
+fn configuration(name: &str, guest: &Guest<'_>) -> String {
     let quoted = guest.command_line.replace(['"', '\\'], "");
-    let memory = guest.memory_mib;
+    let (memory, vcpus) = (guest.memory_mib, guest.vcpus);
     format!(
-        "name=\"guest\"\ntype=\"pvh\"\nkernel=\"/guest\"\ncmdline=\"{quoted}\"\nmemory={memory}\nvcpus=1\n\
-         on_poweroff=\"preserve\"\non_reboot=\"preserve\"\non_crash=\"preserve\"\non_watchdog=\"preserve\"\n"
+        "name=\"{name}\"\ntype=\"pvh\"\nkernel=\"/guests/{name}\"\ncmdline=\"{quoted}\"\nmemory={memory}\n\
+         vcpus={vcpus}\non_poweroff=\"preserve\"\non_reboot=\"preserve\"\non_crash=\"preserve\"\n\
+         on_watchdog=\"preserve\"\n"
     )
 }
 

@@ -13,7 +13,8 @@ xenstored --pid-file /run/xenstored.pid
 xen-init-dom0 >/dev/null
 xenconsoled --log=guest --log-dir=/var/log/xen --pid-file=/run/xenconsoled.pid
 echo "creating the guest"
-xl create -q /guest.cfg || { echo "=== what the guest said"; echo "=== that was all; state c"; poweroff -f; }
+xl create -q /guests/guest.cfg &&
+{ [ ! -e /guests/companion.cfg ] || xl create -q /guests/companion.cfg; } || { echo "=== what the guest said"; echo "=== that was all; state c"; poweroff -f; }
 # The state of a domain: running, blocked, paused, shut down, crashed, dying. The last two letters tell its end.
 while true; do
     # A guest that ends for a reason that nobody knows is taken apart at once, whatever its configuration says.

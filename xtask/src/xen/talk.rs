@@ -10,7 +10,7 @@ use crate::guests;
 use crate::machine::Emulator;
 use crate::one_guest::OneGuest;
 
-use super::dom0::{Dom0, Guest};
+use super::dom0::{Dom0, Guest, Order};
 
 /// How long a talk may take, the boot of the machine included.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -68,8 +68,9 @@ impl Talk {
             file: talker,
             command_line: &self.command_line(),
             memory_mib: MEMORY_MIB,
+            vcpus: 1,
         };
-        let said = dom0.run(&guest, LIMIT, false)?;
+        let said = dom0.run(&Order::one(guest, LIMIT))?;
         if said.crashed {
             bail!("the guest crashed while it talked about {}", self.area.name());
         }
