@@ -226,7 +226,7 @@ impl Virtualization for Arc<Svm> {
             svm: Arc::clone(self),
             domain: setup.domain,
             block,
-            extended: Extended::new(setup.frames)?,
+            extended: Extended::new(&self.abilities).map_err(|_| OutOfFrames { order: Order::FRAME })?,
             tag: None,
             last: current().id(),
         };

@@ -4,11 +4,15 @@
 //!
 //! Here is its form in memory; the instructions that move it are the engine's. Format: SDM vol. 1 §10.5.1, §13.4.
 
-/// Bytes of the area that holds the extended registers: all components of [`COMPONENTS`] in their standard places.
-pub const AREA_BYTES: usize = 4096;
+use alloc::vec::Vec;
 
-/// The components of XCR0 that fit the area and are switched: x87, SSE, AVX, the three of AVX-512. Together they end at
-/// byte 2688 (CPUID leaf 0xd). Protection keys are left out: a walk of the guest's tables in software would need PKRU.
+use xenvisor_core::memory::room::{self, OutOfMemory};
+
+/// AVX, as a component of XCR0.
+const AVX: u64 = 1 << 2;
+
+/// The components of XCR0 that are switched: x87, SSE, AVX, the three of AVX-512. Together they end at byte 2688, or
+/// before (CPUID leaf 0xd). Protection keys are left out: a walk of the guest's tables in software would need PKRU.
 pub const COMPONENTS: u64 = 0b1110_0111;
 
 /// XCR0 after power-on: x87 alone, which cannot be switched off.
@@ -79,14 +83,74 @@ impl KeptRegisters {
     }
 }
 
-/// Writes the state after power-on into an area: x87 control word 0x37f (as after FNINIT, which is what a boot loader
-/// would leave), MXCSR 0x1f80, all else zero. A zero header tells XRSTOR to take the initial values.
-pub fn reset(area: &mut [u8; AREA_BYTES]) {
-    area.fill(0);
-    let [x87_low, x87_high, ..] = area;
-    [*x87_low, *x87_high] = 0x37f_u16.to_le_bytes();
-    if let Some(mxcsr) = area.get_mut(24..28) {
-        mxcsr.copy_from_slice(&0x1f80_u32.to_le_bytes());
+/// The area that holds the extended registers: as large as the components need in their standard places, and aligned as
+/// the instructions want it.
+pub struct Area(Vec<Line>);
+
+/// A piece of it.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; Line::BYTES]);
+
+impl Line {
+    const BYTES: usize = 64;
+    const ZERO: Self = Self([0; Self::BYTES]);
+}
+
+impl Area {
+    /// An area for these components of XCR0, or without XSAVE, with the state after power-on.
+    ///
+    /// # Errors
+    /// When the heap has no room.
+    pub fn new(components: u64) -> Result<Self, OutOfMemory> {
+        let lines = bytes(components).div_ceil(Line::BYTES);
+        let mut area = Self(room::filled(lines, || Line::ZERO)?);
+        area.reset();
+        Ok(area)
+    }
+
+    /// Writes the state after power-on: x87 control word 0x37f (as after FNINIT, which is what a boot loader would
+    /// leave), MXCSR 0x1f80, all else zero. A zero header tells XRSTOR to take the initial values.
+    pub fn reset(&mut self) {
+        self.0.fill(Line::ZERO);
+        if let Some(Line(first)) = self.0.first_mut() {
+            let [x87_low, x87_high, ..] = first;
+            [*x87_low, *x87_high] = 0x37f_u16.to_le_bytes();
+            if let Some(mxcsr) = first.get_mut(24..28) {
+                mxcsr.copy_from_slice(&0x1f80_u32.to_le_bytes());
+            }
+        }
+    }
+
+    /// Where it begins. It is as long as the components it was made for need.
+    #[must_use]
+    pub const fn pointer(&self) -> *const u8 {
+        self.0.as_ptr().cast()
+    }
+
+    /// As [`Area::pointer`], to be written to.
+    pub const fn pointer_mut(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+
+    /// Bytes it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.0.len().saturating_mul(Line::BYTES)
+    }
+}
+
+/// Where the last of the components ends in the standard format. AVX is at byte 576 on every processor; AVX-512 ends
+/// behind the place of MPX on Intel's, and before that on AMD's.
+const fn bytes(components: u64) -> usize {
+    if components & !(AVX | 0b11) != 0 {
+        2688
+    } else if components & AVX != 0 {
+        832
+    } else if components != 0 {
+        576
+    } else {
+        512
     }
 }
 
@@ -96,10 +160,21 @@ mod tests {
 
     #[test]
     fn the_initial_state_is_what_fninit_and_reset_leave() {
-        let mut area = [0xaa; AREA_BYTES];
-        reset(&mut area);
-        assert_eq!(&area[..2], &[0x7f, 0x03]);
-        assert_eq!(&area[24..28], &[0x80, 0x1f, 0, 0]);
-        assert_eq!(area.iter().filter(|byte| **byte != 0).count(), 4);
+        let mut area = Area::new(COMPONENTS).unwrap();
+        area.0.fill(Line([0xaa; Line::BYTES]));
+        area.reset();
+        let bytes: Vec<u8> = area.0.iter().flat_map(|line| line.0).collect();
+        assert_eq!(&bytes[..2], &[0x7f, 0x03]);
+        assert_eq!(&bytes[24..28], &[0x80, 0x1f, 0, 0]);
+        assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 4);
+    }
+
+    #[test]
+    fn an_area_has_room_for_its_components_and_no_more() {
+        for (components, bytes) in [(0, 512), (0b11, 576), (0b111, 832), (COMPONENTS, 2688)] {
+            let area = Area::new(components).unwrap();
+            assert_eq!(area.bytes(), bytes, "{components:#b}");
+            assert!(area.pointer().addr().is_multiple_of(64));
+        }
     }
 }

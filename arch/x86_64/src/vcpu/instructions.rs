@@ -6,16 +6,16 @@ use core::arch::asm;
 
 use x86::msr::{IA32_CSTAR, IA32_FMASK, IA32_KERNEL_GSBASE, IA32_LSTAR, IA32_STAR, rdmsr, wrmsr};
 
-use super::extended_state::{AREA_BYTES, Kept};
+use super::extended_state::{Area, Kept};
 
 /// Stores all extended state that XCR0 enables.
 ///
 /// # Safety
-/// CR4.OSXSAVE is set, CR0.TS and CR0.EM are clear, XCR0's components fit into the area.
-pub(super) unsafe fn xsave(area: &mut [u8; AREA_BYTES]) {
-    // SAFETY: the caller's contract; the area is page-sized and comes from a page, so it is aligned to 64 bytes.
+/// CR4.OSXSAVE is set, CR0.TS and CR0.EM are clear, the area was made for all components in XCR0.
+pub(super) unsafe fn xsave(area: &mut Area) {
+    // SAFETY: the caller's contract; an area has room for the components it was made for, and is aligned to 64 bytes.
     unsafe {
-        asm!("xsave64 [{}]", in(reg) area.as_mut_ptr(), in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
+        asm!("xsave64 [{}]", in(reg) area.pointer_mut(), in("eax") u32::MAX, in("edx") u32::MAX, options(nostack));
     }
 }
 
@@ -23,10 +23,10 @@ pub(super) unsafe fn xsave(area: &mut [u8; AREA_BYTES]) {
 ///
 /// # Safety
 /// As [`xsave`]; the area holds what [`xsave`] stored or an initial state.
-pub(super) unsafe fn xrstor(area: &[u8; AREA_BYTES]) {
+pub(super) unsafe fn xrstor(area: &Area) {
     // SAFETY: the caller's contract. The vector registers are never the host's: it is compiled without them.
     unsafe {
-        asm!("xrstor64 [{}]", in(reg) area.as_ptr(), in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, readonly));
+        asm!("xrstor64 [{}]", in(reg) area.pointer(), in("eax") u32::MAX, in("edx") u32::MAX, options(nostack, readonly));
     }
 }
 
@@ -34,18 +34,18 @@ pub(super) unsafe fn xrstor(area: &[u8; AREA_BYTES]) {
 ///
 /// # Safety
 /// CR4.OSFXSR is set, CR0.TS and CR0.EM are clear.
-pub(super) unsafe fn fxsave(area: &mut [u8; AREA_BYTES]) {
-    // SAFETY: the caller's contract; the area comes from a page, so it is aligned to 16 bytes.
-    unsafe { asm!("fxsave64 [{}]", in(reg) area.as_mut_ptr(), options(nostack)) };
+pub(super) unsafe fn fxsave(area: &mut Area) {
+    // SAFETY: the caller's contract; every area has room for this state, and is aligned to 64 bytes.
+    unsafe { asm!("fxsave64 [{}]", in(reg) area.pointer_mut(), options(nostack)) };
 }
 
 /// Loads x87 and SSE state.
 ///
 /// # Safety
 /// As [`fxsave`]; the area holds what [`fxsave`] stored or an initial state.
-pub(super) unsafe fn fxrstor(area: &[u8; AREA_BYTES]) {
+pub(super) unsafe fn fxrstor(area: &Area) {
     // SAFETY: the caller's contract. The vector registers are never the host's: it is compiled without them.
-    unsafe { asm!("fxrstor64 [{}]", in(reg) area.as_ptr(), options(nostack, readonly)) };
+    unsafe { asm!("fxrstor64 [{}]", in(reg) area.pointer(), options(nostack, readonly)) };
 }
 
 /// Overwrites the x87 error pointers. AMD's older processors leave those of the last owner in place when the new

@@ -10,11 +10,10 @@ use alloc::sync::Arc;
 use spin::Mutex;
 use x86::controlregs::{Xcr0, xcr0 as xcr0_read, xcr0_write};
 use x86::msr::wrmsr;
-use xenvisor_core::memory::frames::{Frames, OutOfFrames};
+use xenvisor_core::memory::room::OutOfMemory;
 
-use super::extended_state::{self, INITIAL_XCR0, Kept, KeptRegisters};
+use super::extended_state::{Area, INITIAL_XCR0, Kept, KeptRegisters};
 use super::instructions;
-use super::page::Page;
 
 const TSC_AUX: u32 = 0xc000_0103;
 const PRED_CMD: u32 = 0x49;
@@ -36,7 +35,7 @@ pub(crate) struct Abilities {
 
 /// A vcpu's extended state. What is in it is worth something only while no processor holds it.
 pub(crate) struct Extended {
-    area: Page<[u8; extended_state::AREA_BYTES]>,
+    area: Area,
     breakpoints: [u64; 4],
     kept: KeptRegisters,
     xcr0: u64,
@@ -47,21 +46,22 @@ pub(crate) struct Extended {
 pub(crate) type Shared = Arc<Mutex<Extended>>;
 
 impl Extended {
-    /// The state after power-on.
-    pub(crate) fn new(frames: &Arc<Frames>) -> Result<Shared, OutOfFrames> {
-        let mut extended = Self {
-            area: Page::new(frames)?,
+    /// The state after power-on, for processors of these abilities.
+    ///
+    /// # Errors
+    /// When the heap has no room.
+    pub(crate) fn new(abilities: &Abilities) -> Result<Shared, OutOfMemory> {
+        Ok(Arc::new(Mutex::new(Self {
+            area: Area::new(abilities.components)?,
             breakpoints: [0; 4],
             kept: KeptRegisters::INITIAL,
             xcr0: INITIAL_XCR0,
             tsc_aux: 0,
-        };
-        extended.reset();
-        Ok(Arc::new(Mutex::new(extended)))
+        })))
     }
 
     fn reset(&mut self) {
-        extended_state::reset(self.area.get_mut());
+        self.area.reset();
         self.breakpoints = [0; 4];
         self.kept = KeptRegisters::INITIAL;
         self.xcr0 = INITIAL_XCR0;
@@ -185,8 +185,8 @@ impl Resident {
 
     fn save(&self, extended: &mut Extended) {
         // SAFETY: privilege level 0; the host has CR4.OSFXSR, CR4.OSXSAVE where there is XSAVE, and neither CR0.TS nor
-        // CR0.EM (see `host::features`). The components fit the area, and all of them are enabled meanwhile, so that
-        // what the guest has hidden from itself is kept too.
+        // CR0.EM (see `host::features`). The area was made for the components, since all processors have the same abilities;
+        // all of them are enabled meanwhile, so that what the guest has hidden from itself is kept too.
         unsafe {
             extended.breakpoints = instructions::read_breakpoints();
             if self.abilities.keeps_registers {
@@ -195,11 +195,11 @@ impl Resident {
                 }
             }
             if self.abilities.components == 0 {
-                instructions::fxsave(extended.area.get_mut());
+                instructions::fxsave(&mut extended.area);
             } else {
                 extended.xcr0 = xcr0_read().bits() & self.abilities.components;
                 xcr0_write(Xcr0::from_bits_truncate(self.abilities.components));
-                instructions::xsave(extended.area.get_mut());
+                instructions::xsave(&mut extended.area);
             }
         }
     }
@@ -219,10 +219,10 @@ impl Resident {
                 instructions::forget_x87_pointers();
             }
             if self.abilities.components == 0 {
-                instructions::fxrstor(extended.area.get());
+                instructions::fxrstor(&extended.area);
             } else {
                 xcr0_write(Xcr0::from_bits_truncate(self.abilities.components));
-                instructions::xrstor(extended.area.get());
+                instructions::xrstor(&extended.area);
                 xcr0_write(Xcr0::from_bits_truncate(extended.xcr0));
             }
             if self.abilities.has_tsc_aux {

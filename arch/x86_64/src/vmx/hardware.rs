@@ -218,7 +218,7 @@ impl Virtualization for Arc<Vmx> {
             domain: setup.domain,
             structure,
             virtual_apic,
-            extended: Extended::new(setup.frames)?,
+            extended: Extended::new(&self.abilities).map_err(|_| OutOfFrames { order: Order::FRAME })?,
             ept_pointer,
             launched: false,
             tag: None,
