@@ -12,6 +12,7 @@
 
 pub mod copy;
 pub mod entry;
+mod entry_frames;
 pub mod handles;
 pub mod map;
 pub mod pin;

@@ -20,35 +20,34 @@ use crate::p2m::Kind;
 /// How often a granter may change an entry under our hands before we give up.
 const TRIES: u32 = 5;
 /// Most readers, and most writers, of one offer: as many as Xen counts.
-const MOST: u16 = 128;
+const MOST: u8 = 128;
 
 /// The record of one entry. All zeros: not in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct Active {
-    /// The frame; of an offer that passes on, the number of the domain above that of the offer there.
+    /// The frame; of an offer that passes on, the number of the domain above that of the offer there. The top bits are
+    /// marks: frames have numbers of 40 bits.
     what: u64,
     grantee: u16,
-    readers: u16,
-    writers: u16,
     offset: u16,
     bytes: u16,
-    marks: u16,
-    padding: [u16; 2],
+    readers: u8,
+    writers: u8,
 }
 
 /// Mark of a record: it may only be copied from or to.
-const COPY_ONLY: u16 = 1;
+const COPY_ONLY: u64 = 1 << 63;
 /// Mark of a record: it passes on what another domain granted.
-const ONWARD: u16 = 2;
+const ONWARD: u64 = 1 << 62;
 
 impl Active {
     const fn is_used(self) -> bool {
         self.readers > 0 || self.writers > 0
     }
 
-    const fn has(self, mark: u16) -> bool {
-        self.marks & mark != 0
+    const fn has(self, mark: u64) -> bool {
+        self.what & mark != 0
     }
 
     fn pinned(self) -> Pinned {
@@ -60,7 +59,7 @@ impl Active {
             };
         }
         Pinned::Frame {
-            mfn: Mfn::new(self.what),
+            mfn: Mfn::new(self.what & !(COPY_ONLY | ONWARD)),
             part: Part {
                 offset: self.offset,
                 bytes: self.bytes,
@@ -134,6 +133,8 @@ pub enum PinError {
     NotOwn(GrantRef),
     /// It passes on what is passed on already, or to the one who passes it on.
     PassedOn(GrantRef),
+    /// There is no memory to keep a record of its use.
+    NoRecord(GrantRef),
 }
 
 impl GrantTable {
@@ -143,11 +144,13 @@ impl GrantTable {
     /// Nothing has changed then.
     pub fn pin(&mut self, memory: &DomainMemory, wanted: Use) -> Result<Pinned, PinError> {
         let reference = wanted.reference;
-        let none = PinError::NoSuchEntry(reference);
         if reference.raw() >= self.entries() {
-            return Err(none);
+            return Err(PinError::NoSuchEntry(reference));
         }
-        let old = self.active.get(reference.raw()).ok_or(none)?;
+        let old = match self.active.get(reference.raw()) {
+            Some(old) => old,
+            None => self.first_record(wanted)?,
+        };
         let (new, first_seen) = if old.is_used() {
             (self.join(memory, wanted, old)?, None)
         } else {
@@ -165,6 +168,18 @@ impl GrantTable {
             },
             onward @ Pinned::Onward { .. } => onward,
         })
+    }
+
+    /// Makes records up to that of an entry, if what it offers is what is wanted: asking in vain costs its granter
+    /// nothing.
+    fn first_record(&mut self, wanted: Use) -> Result<Active, PinError> {
+        let reference = wanted.reference;
+        let words = self.words(reference).ok_or(PinError::NoSuchEntry(reference))?;
+        allowed(entry::decode(self.version, words), wanted)?;
+        let count = reference.raw().saturating_add(1);
+        let grown = self.active.grow_to(count);
+        grown.map_err(|_| PinError::NoRecord(reference))?;
+        Ok(Active::default())
     }
 
     /// The record after one use more of an offer that is in use.
@@ -365,11 +380,11 @@ fn record(memory: &DomainMemory, wanted: Use, offer: Offer) -> Result<Active, Pi
         Offer::Nothing => Err(PinError::NotOffered(reference)),
         Offer::Access(access) => {
             let pin = frame(memory, reference, access.frame, wanted.access)?;
+            let mark = if access.copy_only { COPY_ONLY } else { 0 };
             Ok(Active {
-                what: pin.keep().raw(),
+                what: pin.keep().raw() | mark,
                 offset: access.part.offset,
                 bytes: access.part.bytes,
-                marks: if access.copy_only { COPY_ONLY } else { 0 },
                 ..nobody
             })
         }
@@ -377,8 +392,7 @@ fn record(memory: &DomainMemory, wanted: Use, offer: Offer) -> Result<Active, Pi
             Err(PinError::PassedOn(reference))
         }
         Offer::Onward { via, reference, .. } => Ok(Active {
-            what: u64::from(via.raw()) << 32 | u64::from(reference.raw()),
-            marks: ONWARD,
+            what: u64::from(via.raw()) << 32 | u64::from(reference.raw()) | ONWARD,
             ..nobody
         }),
     }

@@ -1,7 +1,8 @@
 //! A domain's grant table: the frames with its offers, and the books about their use.
 //!
 //! Invariants:
-//! * There is a record for each shared entry, and in version 2 a status word; they grow together, or not at all.
+//! * In version 2 there is a status word for each shared entry; they grow together, or not at all. Records, and frames
+//!   with entries, are made when they are first needed: what is not there says that nothing is offered or in use.
 //! * A frame once made stays until the table ends, whatever the version: no stale view of it is ever a view of
 //!   somebody else's memory. Frames that the current version does not use are shown to nobody.
 //! * The version changes only while no offer is in use, but for the first 8, which the domain builder fills; those
@@ -13,6 +14,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::entry::{self, Version};
+use super::entry_frames::EntryFrames;
 use super::pin::Active;
 use crate::machine::MachineMemory;
 use crate::memory::domain_memory::{DomainMemory, PlaceError};
@@ -49,12 +51,12 @@ pub struct GrantTable {
     /// Tells this table from one that had the same owner's number before.
     edition: u64,
     limit: u32,
-    shared: Vec<Mfn>,
+    shared: EntryFrames,
     status: Vec<Mfn>,
 }
 
 impl GrantTable {
-    /// A table with one frame of version 1 entries. `limit` frames is the most it can grow to; `edition` differs from
+    /// A table of one frame with version 1 entries. `limit` frames is the most it can grow to; `edition` differs from
     /// that of every other table of a domain with this number.
     ///
     /// # Errors
@@ -64,9 +66,11 @@ impl GrantTable {
         edition: u64,
         memory: Arc<dyn MachineMemory>,
         frames: Arc<Frames>,
-    ) -> Result<Self, NewError> {
-        let capacity = usize::try_from(limit).map_err(|_| NewError::OutOfMemory)?;
-        let mut table = Self {
+    ) -> Result<Self, OutOfMemory> {
+        let capacity = usize::try_from(limit).map_err(|_| OutOfMemory)?;
+        let mut shared = EntryFrames::new(capacity, frames.clone())?;
+        shared.grow(limit.min(1));
+        Ok(Self {
             version: Version::V1,
             active: Records::new(memory.clone(), frames.clone()),
             memory,
@@ -74,13 +78,9 @@ impl GrantTable {
             busy: 0,
             edition,
             limit,
-            shared: room::vec(capacity)?,
+            shared,
             status: room::vec(capacity.div_ceil(SHARED_PER_STATUS as usize))?,
-        };
-        if limit > 0 {
-            table.grow(1).map_err(|_| NewError::OutOfFrames)?;
-        }
-        Ok(table)
+        })
     }
 
     /// What tells this table from earlier ones of a domain with the same number.
@@ -98,7 +98,7 @@ impl GrantTable {
     /// How many frames of shared entries it has.
     #[must_use]
     pub fn size(&self) -> u32 {
-        count(&self.shared)
+        self.shared.count()
     }
 
     /// How many it may have.
@@ -129,25 +129,10 @@ impl GrantTable {
         if wanted > self.limit {
             return Err(GrowError::Limit(self.limit));
         }
-        // Version 1 has the larger number of entries, so that a change of version needs no more records.
-        self.active
-            .grow_to(wanted.saturating_mul(Version::V1.entries()))?;
         if self.version == Version::V2 {
             self.grow_status(wanted)?;
         }
-        let before = self.shared.len();
-        while count(&self.shared) < wanted {
-            match self.frames.allocate_zeroed(Owner::Hypervisor, Order::FRAME) {
-                // Room was made when the table was.
-                Ok(block) => self.shared.push(block.keep()),
-                Err(error) => {
-                    for mfn in self.shared.drain(before..) {
-                        self.frames.release(mfn);
-                    }
-                    return Err(error.into());
-                }
-            }
-        }
+        self.shared.grow(wanted);
         Ok(())
     }
 
@@ -179,7 +164,7 @@ impl GrantTable {
         match which {
             TableFrame::Shared(index) => {
                 let _ = self.grow(index.checked_add(1)?);
-                self.shared.get(usize::try_from(index).ok()?).copied()
+                self.shared.make(index).ok()?
             }
             TableFrame::Status(index) if self.version == Version::V2 => {
                 if index >= self.status_size() {
@@ -196,8 +181,14 @@ impl GrantTable {
     /// The guest frame at which the guest sees a frame of shared entries; `None` for one it does not see.
     #[must_use]
     pub fn seen_at(&self, index: u32) -> Option<Gfn> {
-        let mfn = self.shared.get(usize::try_from(index).ok()?)?;
-        self.frames.place(*mfn)
+        self.frames.place(self.shared.get(index)?)
+    }
+
+    /// How many frames it takes, those with records included.
+    #[must_use]
+    pub fn table_frames(&self) -> u64 {
+        let made = self.shared.all_made().count().saturating_add(self.status.len());
+        self.active.table_frames().saturating_add(made as u64)
     }
 
     /// Changes the version of the entries. All offers vanish but the reserved ones.
@@ -223,12 +214,9 @@ impl GrantTable {
         for mfn in &self.status {
             memory.unplace(*mfn, leaving);
         }
-        for at in self
-            .shared
-            .iter()
-            .chain(&self.status)
-            .filter_map(|mfn| mfn.address())
-        {
+        let status = self.status.iter().copied();
+        let all = self.shared.all_made().chain(status);
+        for at in all.filter_map(Mfn::address) {
             self.memory.zero(at, FRAME_SIZE);
         }
         self.version = version;
@@ -259,7 +247,7 @@ impl GrantTable {
     /// Writes an offer as the granter itself would: for the domain builder.
     ///
     /// # Errors
-    /// When the table has no such entry, or its version cannot say it.
+    /// When the table has no such entry and no frame for it, or its version cannot say it.
     pub fn offer(&mut self, reference: GrantRef, grantee: DomainId, frame: Gfn) -> Result<(), NoSuchEntry> {
         let refused = NoSuchEntry(reference);
         if reference.raw() >= self.entries() {
@@ -273,8 +261,15 @@ impl GrantTable {
             }
             Version::V2 => [header, frame.raw()],
         };
+        self.make_frame(reference).map_err(|_| refused)?;
         self.write(reference, words, 0);
         Ok(())
+    }
+
+    /// Makes the frame with an entry, unless it is there.
+    fn make_frame(&mut self, reference: GrantRef) -> Result<(), OutOfFrames> {
+        let index = reference.raw() / self.version.entries();
+        self.shared.make(index).map(|_| ())
     }
 
     /// Exchanges two offers that are not in use, with all that is in them.
@@ -293,17 +288,18 @@ impl GrantTable {
             }
         }
         let (of_one, of_two) = (self.status(one), self.status(two));
+        for reference in [one, two] {
+            self.make_frame(reference)?;
+        }
         self.write(one, second, of_two);
         self.write(two, first, of_one);
         Ok(())
     }
 
-    /// Where an entry lies, if the table has it.
+    /// Where an entry lies, if the table has it and its frame has been made.
     pub(super) fn entry_at(&self, reference: GrantRef) -> Option<MachineAddr> {
         let per_frame = self.version.entries();
-        let frame = self
-            .shared
-            .get(usize::try_from(reference.raw() / per_frame).ok()?)?;
+        let frame = self.shared.get(reference.raw() / per_frame)?;
         let offset = reference.raw() % per_frame * self.version.entry_bytes();
         frame.address()?.checked_add(u64::from(offset))
     }
@@ -326,7 +322,9 @@ impl GrantTable {
 
     /// The words of an entry as they are now, each read at once.
     pub(super) fn words(&self, reference: GrantRef) -> Option<[u64; 2]> {
-        let at = self.entry_at(reference)?;
+        let Some(at) = self.entry_at(reference) else {
+            return (reference.raw() < self.entries()).then_some([0; 2]);
+        };
         let second = match self.version {
             Version::V1 => 0,
             Version::V2 => self.word(at.checked_add(8)?),
@@ -349,7 +347,8 @@ impl GrantTable {
         u16::from_le_bytes([low, high])
     }
 
-    /// Writes an entry, and in version 2 its status word.
+    /// Writes an entry, and in version 2 its status word. In a frame that has not been made, there is nothing to write:
+    /// whoever writes an offer makes its frame before.
     fn write(&self, reference: GrantRef, words: [u64; 2], status: u16) {
         let Some(at) = self.entry_at(reference) else {
             return;
@@ -370,29 +369,13 @@ impl GrantTable {
 
 impl Drop for GrantTable {
     fn drop(&mut self) {
-        for mfn in self.shared.iter().chain(&self.status) {
-            self.frames.release(*mfn);
-        }
+        // Frames with entries go by themselves.
+        self.status.iter().for_each(|mfn| self.frames.release(*mfn));
     }
 }
 
 fn count(frames: &[Mfn]) -> u32 {
     u32::try_from(frames.len()).unwrap_or(u32::MAX)
-}
-
-/// Why a table could not be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NewError {
-    /// No memory for its books.
-    OutOfMemory,
-    /// No frame for its first entries.
-    OutOfFrames,
-}
-
-impl From<OutOfMemory> for NewError {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
 }
 
 /// Why a table could not grow.
@@ -453,4 +436,12 @@ pub enum SwapError {
     NoSuchEntry(GrantRef),
     /// It is in use.
     InUse(GrantRef),
+    /// There is no frame for one of them.
+    OutOfFrames,
+}
+
+impl From<OutOfFrames> for SwapError {
+    fn from(_: OutOfFrames) -> Self {
+        Self::OutOfFrames
+    }
 }

@@ -196,7 +196,7 @@ fn a_table_frame_moves_when_it_is_shown_elsewhere() {
 }
 
 #[test]
-fn growth_that_fails_leaves_the_table_as_it_was() {
+fn a_frame_that_cannot_be_made_is_not_shown_and_can_be_later() {
     for version in [Version::V1, Version::V2] {
         let world = World::in_version(version);
         let mut failures = 0;
@@ -206,17 +206,34 @@ fn growth_that_fails_leaves_the_table_as_it_was() {
                 let block = world.frames.allocate(Owner::Hypervisor, Order::FRAME);
                 taken.push(block.unwrap().keep());
             }
-            let grown = world.a.table.lock().grow(4);
+            let shown = world.a.show(TableFrame::Shared(3), TABLE + 3);
             taken.iter().for_each(|mfn| world.frames.release(*mfn));
-            if grown.is_ok() {
+            if shown.is_ok() {
                 break;
             }
             failures += 1;
-            assert_eq!(world.a.table.lock().size(), 1);
+            assert_eq!(world.a.table.lock().seen_at(3), None);
         }
-        assert!(failures > 3);
-        assert_eq!(world.a.table.lock().size(), 4);
+        assert!(failures > 0);
+        assert_eq!(world.a.table.lock().seen_at(3), Some(gfn(TABLE + 3)));
     }
+}
+
+#[test]
+fn what_is_not_used_takes_no_frames() {
+    let world = World::new();
+    let frames = || world.a.table.lock().table_frames();
+    assert_eq!(frames(), 1, "the frame that its granter sees");
+    world.a.table.lock().grow(4).unwrap();
+    assert_eq!(frames(), 1);
+    // Asking for what is not offered makes no record of it.
+    assert!(world.b.map(&world.a, 100, 0x2000, Access::Read).is_err());
+    assert_eq!(frames(), 1);
+    world.a.offer(100, B, 3, 1);
+    let handle = world.b.map(&world.a, 100, 0x2000, Access::Read).unwrap();
+    assert_eq!(frames(), 2);
+    world.b.unmap(&world.a, handle, 0x2000).unwrap();
+    assert_eq!(frames(), 2, "it stays for the next use");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A list of small records that grows by whole frames of the machine: books that are too large for the heap, and that
 //! must grow while guests run without asking it for room.
 //!
-//! Directories of 512 frames each name the frames with the records. Nobody but the owner of the list ever sees them.
+//! The first frames with records are named here; directories of 512 names each name the rest, so that a short list
+//! takes no frame but those with its records. Nobody but the owner of the list ever sees them.
 
 use alloc::sync::Arc;
 use core::marker::PhantomData;
@@ -12,13 +13,16 @@ use crate::machine::MachineMemory;
 use crate::memory::frames::{Frames, OutOfFrames, Owner};
 use crate::number::{FRAME_BYTES, FRAME_SIZE, MachineAddr, Mfn, Order};
 
+/// Frames that are named without a directory.
+const NEAR: u32 = 8;
 /// Frames that a directory names.
 const NAMES: u32 = 512;
 
-/// Records of one kind, by index. At most `DIRECTORIES * 512` frames of them.
+/// Records of one kind, by index. At most `8 + DIRECTORIES * 512` frames of them.
 pub struct Records<T, const DIRECTORIES: usize> {
     memory: Arc<dyn MachineMemory>,
     frames: Arc<Frames>,
+    near: heapless::Vec<Mfn, { NEAR as usize }>,
     directories: heapless::Vec<Mfn, DIRECTORIES>,
     /// Frames with records in them.
     pages: u32,
@@ -38,6 +42,7 @@ impl<T: FromBytes + IntoBytes + Immutable, const DIRECTORIES: usize> Records<T, 
         Self {
             memory,
             frames,
+            near: heapless::Vec::new(),
             directories: heapless::Vec::new(),
             pages: 0,
             kind: PhantomData,
@@ -56,6 +61,12 @@ impl<T: FromBytes + IntoBytes + Immutable, const DIRECTORIES: usize> Records<T, 
         self.pages == 0
     }
 
+    /// How many frames they take, directories included.
+    #[must_use]
+    pub fn table_frames(&self) -> u64 {
+        u64::from(self.pages).saturating_add(self.directories.len() as u64)
+    }
+
     /// One frame more of records, all of them zero.
     ///
     /// # Errors
@@ -64,13 +75,19 @@ impl<T: FromBytes + IntoBytes + Immutable, const DIRECTORIES: usize> Records<T, 
         let full = OutOfFrames { order: Order::FRAME };
         let zeroed = || self.frames.allocate_zeroed(Owner::Hypervisor, Order::FRAME);
         let page = zeroed()?;
-        if self.pages.is_multiple_of(NAMES) {
-            let directory = zeroed()?;
-            self.directories.push(directory.mfn()).map_err(|_| full)?;
-            directory.keep();
+        match self.pages.checked_sub(NEAR) {
+            None => self.near.push(page.mfn()).map_err(|_| full)?,
+            Some(far) => {
+                if far.is_multiple_of(NAMES) {
+                    let directory = zeroed()?;
+                    self.directories.push(directory.mfn()).map_err(|_| full)?;
+                    directory.keep();
+                }
+                let at = self.name_at(far).ok_or(full)?;
+                self.memory.write(at, &page.mfn().raw().to_le_bytes());
+            }
         }
-        let at = self.name_at(self.pages).ok_or(full)?;
-        self.memory.write(at, &page.keep().raw().to_le_bytes());
+        page.keep();
         self.pages = self.pages.saturating_add(1);
         Ok(())
     }
@@ -101,14 +118,18 @@ impl<T: FromBytes + IntoBytes + Immutable, const DIRECTORIES: usize> Records<T, 
         }
     }
 
-    fn name_at(&self, page: u32) -> Option<MachineAddr> {
-        let directory = self.directories.get(usize::try_from(page / NAMES).ok()?)?;
-        directory.address()?.checked_add(u64::from(page % NAMES) * 8)
+    /// Where the name of a frame is that a directory names.
+    fn name_at(&self, far: u32) -> Option<MachineAddr> {
+        let directory = self.directories.get(usize::try_from(far / NAMES).ok()?)?;
+        directory.address()?.checked_add(u64::from(far % NAMES) * 8)
     }
 
     fn page(&self, page: u32) -> Option<Mfn> {
+        let Some(far) = page.checked_sub(NEAR) else {
+            return self.near.get(usize::try_from(page).ok()?).copied();
+        };
         let mut name = [0; 8];
-        self.memory.read(self.name_at(page)?, &mut name);
+        self.memory.read(self.name_at(far)?, &mut name);
         Some(Mfn::new(u64::from_le_bytes(name)))
     }
 
@@ -125,7 +146,8 @@ impl<T: FromBytes + IntoBytes + Immutable, const DIRECTORIES: usize> Records<T, 
 
 impl<T, const DIRECTORIES: usize> Drop for Records<T, DIRECTORIES> {
     fn drop(&mut self) {
-        let mut left = self.pages;
+        self.near.iter().for_each(|page| self.frames.release(*page));
+        let mut left = self.pages.saturating_sub(NEAR);
         for directory in &self.directories {
             for name in 0..left.min(NAMES) {
                 let mut mfn = [0; 8];
@@ -160,14 +182,17 @@ mod tests {
         let free = frames.free();
         let mut records = Records::<[u64; 3], 2>::new(memory, frames.clone());
         assert_eq!(records.get(0), None);
-        records.grow_to(170 * 1024).unwrap();
-        assert_eq!(records.len(), 170 * 1024);
+        records.grow_to(170 * 1032).unwrap();
+        assert_eq!(records.len(), 170 * 1032);
         for index in 0..records.len() {
             assert_eq!(records.get(index), Some([0; 3]));
             records.set(index, &[u64::from(index); 3]);
         }
         assert!((0..records.len()).all(|index| records.get(index) == Some([u64::from(index); 3])));
-        assert!(records.grow().is_err(), "two directories name 1024 frames");
+        assert!(
+            records.grow().is_err(),
+            "two directories name 1024 frames, and 8 are named without"
+        );
         records.set(u32::MAX, &[1; 3]);
         assert_eq!(records.get(u32::MAX), None);
         drop(records);
@@ -178,15 +203,17 @@ mod tests {
     fn growth_that_fails_changes_nothing() {
         let (memory, frames) = machine(64);
         let mut records = Records::<u64, 1>::new(memory, frames.clone());
+        records.grow_to(8 * 512).unwrap();
+        assert_eq!(records.table_frames(), 8, "a short list has no directory");
         let mut taken = std::vec::Vec::new();
         while frames.free() > 1 {
             let block = frames.allocate(Owner::Hypervisor, Order::FRAME).unwrap();
             taken.push(block.keep());
         }
         assert!(records.grow().is_err(), "a page and a directory are two frames");
-        assert_eq!((records.len(), frames.free()), (0, 1));
+        assert_eq!((records.len(), frames.free()), (8 * 512, 1));
         frames.release(taken.pop().unwrap());
         assert!(records.grow().is_ok());
-        assert_eq!(records.len(), 512);
+        assert_eq!((records.len(), records.table_frames()), (9 * 512, 10));
     }
 }

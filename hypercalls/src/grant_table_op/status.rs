@@ -58,6 +58,7 @@ impl From<PinError> for Refusal {
         match error {
             PinError::NoSuchEntry(_) => Self::NO_ENTRY,
             PinError::NoFrame(_) => Self::NO_FRAME,
+            PinError::NoRecord(_) => Self::NO_ROOM,
             PinError::NotOffered(_)
             | PinError::ReadOnly(_)
             | PinError::InUse(_)
@@ -100,6 +101,7 @@ impl From<SwapError> for Refusal {
         match error {
             SwapError::NoSuchEntry(_) => Self::NO_ENTRY,
             SwapError::InUse(_) => Self::LATER,
+            SwapError::OutOfFrames => Self::NO_ROOM,
         }
     }
 }
