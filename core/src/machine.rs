@@ -11,6 +11,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use crate::clock::{Instant, TimeScale};
+use crate::domain::footprint::Cost;
 use crate::memory::frames::{Frames, OutOfFrames};
 use crate::number::{DomainId, GuestAddr, LinearAddr, MachineAddr, PcpuId, VcpuId, Vector};
 use crate::p2m::SecondStage;
@@ -50,6 +51,17 @@ pub trait Machine: Send + Sync {
     /// The calling pcpu waits for another, again and again: whatever makes that cheaper.
     fn relax(&self) {
         core::hint::spin_loop();
+    }
+
+    /// A number that grows with the work the machine does, to compare what one thing costs with what another does: its
+    /// clock, unless it has something better.
+    fn effort(&self) -> u64 {
+        self.now().as_ns()
+    }
+
+    /// Bytes of the heap in use, large blocks that are frames left out; `None` where nobody counts them.
+    fn heap_in_use(&self) -> Option<u64> {
+        None
     }
 
     /// Lets the calling pcpu, which is `pcpu`, sleep until something happens that it should look at: a kick, input, or
@@ -251,6 +263,11 @@ pub trait VirtCpu: Send {
 
     /// Forgets cached second-stage translations before the next entry.
     fn flush(&mut self);
+
+    /// What it took of the machine when it was made, beside its own bytes.
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
 }
 
 /// Whether an access reads or writes.

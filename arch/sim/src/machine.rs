@@ -253,6 +253,10 @@ impl Machine for SimMachine {
         self.record().wrote(bytes);
     }
 
+    fn effort(&self) -> u64 {
+        self.shared.memory.effort()
+    }
+
     fn log(&self, level: Level, domain: Option<DomainId>, line: fmt::Arguments<'_>) {
         self.shared.log(level, domain, line);
     }

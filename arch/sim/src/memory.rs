@@ -4,6 +4,7 @@
 //! [`SimMemory::image`] is all that is in it, to compare: two equal images hold the same bytes everywhere.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xenvisor_core::machine::MachineMemory;
@@ -18,6 +19,8 @@ pub type Image = BTreeMap<Mfn, Box<Frame>>;
 pub struct SimMemory {
     bytes: u64,
     frames: Mutex<Image>,
+    /// How often it was touched.
+    effort: AtomicU64,
 }
 
 impl SimMemory {
@@ -27,6 +30,7 @@ impl SimMemory {
         Self {
             bytes,
             frames: Mutex::new(BTreeMap::new()),
+            effort: AtomicU64::new(0),
         }
     }
 
@@ -44,7 +48,20 @@ impl SimMemory {
         image
     }
 
+    /// How many frames take room.
+    #[must_use]
+    pub fn frames_with_room(&self) -> usize {
+        self.frames().len()
+    }
+
+    /// How often it was touched: what the hypervisor does to it is the same from run to run.
+    #[must_use]
+    pub fn effort(&self) -> u64 {
+        self.effort.load(Ordering::Relaxed)
+    }
+
     fn frames(&self) -> MutexGuard<'_, Image> {
+        self.effort.fetch_add(1, Ordering::Relaxed);
         // A panic elsewhere ends the test that caused it; what it left here is as good as ever.
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }

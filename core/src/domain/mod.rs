@@ -5,6 +5,7 @@
 
 pub mod create;
 pub mod destroy;
+pub mod footprint;
 pub mod life;
 pub mod params;
 pub mod settings;

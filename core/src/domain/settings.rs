@@ -32,3 +32,11 @@ pub struct MapEntry {
     /// 1 RAM, 2 reserved, 3 ACPI tables, 4 ACPI NVS, 5 unusable (public header `hvm/hvm_start_info.h`).
     pub kind: u32,
 }
+
+impl MapEntry {
+    /// Whether it is RAM.
+    #[must_use]
+    pub const fn is_ram(&self) -> bool {
+        self.kind == 1
+    }
+}

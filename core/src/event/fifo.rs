@@ -77,6 +77,13 @@ impl Fifo {
         })
     }
 
+    /// Bytes of the heap it takes. Pages are the guest's own.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let pages = self.pages.capacity().saturating_mul(size_of::<GuestPage>());
+        let queues = self.queues.capacity().saturating_mul(size_of::<Queues>());
+        pages.saturating_add(queues)
+    }
+
     fn queues(&mut self, vcpu: VcpuId) -> Option<&mut Queues> {
         self.queues.get_mut(usize::try_from(vcpu.raw()).ok()?)
     }

@@ -130,6 +130,20 @@ impl Ports {
         self.open
     }
 
+    /// Bytes of the heap they take.
+    #[must_use]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let vcpus = self.vcpus.capacity().saturating_mul(size_of::<VcpuPorts>());
+        let layout = match &self.layout {
+            Layout::TwoLevel => 0,
+            Layout::Fifo(fifo) => fifo.heap_bytes(),
+        };
+        self.table
+            .heap_bytes()
+            .saturating_add(vcpus)
+            .saturating_add(layout)
+    }
+
     /// Whether the guest is told in the FIFO way.
     #[must_use]
     pub const fn is_fifo(&self) -> bool {

@@ -41,6 +41,14 @@ impl Table {
         Ok(Self { buckets, most })
     }
 
+    /// Bytes of the heap it takes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let names = self.buckets.capacity().saturating_mul(size_of::<Bucket>());
+        let each = self.buckets.iter().map(|bucket| bucket.0.capacity());
+        let channels = each.sum::<usize>().saturating_mul(size_of::<Channel>());
+        names.saturating_add(channels)
+    }
+
     /// How many ports are valid.
     pub(super) fn valid(&self) -> u32 {
         u32::try_from(self.buckets.len()).map_or(u32::MAX, |buckets| buckets.saturating_mul(BUCKET))

@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
+use crate::domain::footprint::Cost;
 use crate::memory::frames::{Frames, OutOfFrames, Owner};
 use crate::memory::room::{self, OutOfMemory};
 use crate::number::{Mfn, Order};
@@ -67,6 +68,14 @@ impl EntryFrames {
         let number = block.mfn().raw().checked_add(1).and_then(NonZeroU64::new);
         *made = Made(Some(number.ok_or(OutOfFrames { order: Order::FRAME })?));
         Ok(Some(block.keep()))
+    }
+
+    /// What they take of the machine.
+    pub(super) fn cost(&self) -> Cost {
+        Cost {
+            frames: self.all_made().count() as u64,
+            heap: self.made.capacity().saturating_mul(size_of::<Made>()) as u64,
+        }
     }
 
     /// Those that have been made.

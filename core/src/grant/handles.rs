@@ -78,6 +78,12 @@ impl Handles {
         }
     }
 
+    /// How many frames the receipts take.
+    #[must_use]
+    pub fn table_frames(&self) -> u64 {
+        self.records.table_frames()
+    }
+
     /// How many handles are in use.
     #[must_use]
     pub const fn used(&self) -> u32 {

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use super::entry::{self, Version};
 use super::entry_frames::EntryFrames;
 use super::pin::Active;
+use crate::domain::footprint::Cost;
 use crate::machine::MachineMemory;
 use crate::memory::domain_memory::{DomainMemory, PlaceError};
 use crate::memory::frames::{Frames, OutOfFrames, Owner};
@@ -184,11 +185,14 @@ impl GrantTable {
         self.frames.place(self.shared.get(index)?)
     }
 
-    /// How many frames it takes, those with records included.
+    /// What it takes of the machine.
     #[must_use]
-    pub fn table_frames(&self) -> u64 {
-        let made = self.shared.all_made().count().saturating_add(self.status.len());
-        self.active.table_frames().saturating_add(made as u64)
+    pub fn cost(&self) -> Cost {
+        let status = Cost {
+            frames: self.status.len() as u64,
+            heap: self.status.capacity().saturating_mul(size_of::<Mfn>()) as u64,
+        };
+        Cost::frames(self.active.table_frames()) + self.shared.cost() + status
     }
 
     /// Changes the version of the entries. All offers vanish but the reserved ones.

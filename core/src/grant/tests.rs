@@ -222,7 +222,7 @@ fn a_frame_that_cannot_be_made_is_not_shown_and_can_be_later() {
 #[test]
 fn what_is_not_used_takes_no_frames() {
     let world = World::new();
-    let frames = || world.a.table.lock().table_frames();
+    let frames = || world.a.table.lock().cost().frames;
     assert_eq!(frames(), 1, "the frame that its granter sees");
     world.a.table.lock().grow(4).unwrap();
     assert_eq!(frames(), 1);

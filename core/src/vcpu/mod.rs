@@ -18,6 +18,7 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::clock::Instant;
+use crate::domain::footprint::Cost;
 use crate::domain::translations::Inside;
 use crate::lock::{Rank, Ranked};
 use crate::machine::{Ipi, VirtCpu};
@@ -42,6 +43,8 @@ pub struct Vcpu {
     pub seat: Seat,
     /// Whether it is in the guest, and by which translations.
     pub inside: Inside,
+    /// What the processor took of the machine when it was made.
+    pub processor_cost: Cost,
     /// The processor and what belongs to running it.
     pub cpu: Ranked<Processor>,
     /// Its deadlines.
@@ -105,6 +108,7 @@ impl Vcpu {
     /// A vcpu that is off.
     #[must_use]
     pub fn new(key: VcpuKey, cpu: Box<dyn VirtCpu>, now: Instant) -> Self {
+        let processor_cost = Cost::heap(size_of_val(&*cpu)) + cpu.cost();
         let processor = Processor {
             cpu,
             wait: Wait::No,
@@ -117,6 +121,7 @@ impl Vcpu {
             mail: Mail::default(),
             seat: Seat::default(),
             inside: Inside::default(),
+            processor_cost,
             cpu: Ranked::new(Rank::Vcpu, processor),
             timers: Ranked::new(Rank::VcpuState, Timers::default()),
             upcall_vector: AtomicU8::new(0),

@@ -11,6 +11,7 @@ use xenvisor_core::number::{DomainId, PcpuId};
 use xenvisor_core::p2m::SecondStage;
 
 use super::Host;
+use crate::heap;
 use crate::log;
 
 /// One way for a processor to run guests: SVM or VMX, switched on.
@@ -76,6 +77,10 @@ impl Machine for BareMachine {
             others(pcpu);
         };
         self.host.run_on_all(&prepared, first);
+    }
+
+    fn heap_in_use(&self) -> Option<u64> {
+        Some(heap::small_bytes_in_use() as u64)
     }
 
     fn sleep(&self, _pcpu: PcpuId, until: Instant) {

@@ -10,6 +10,7 @@ use core::fmt;
 use raw_cpuid::CpuId;
 use x86::msr::{rdmsr, wrmsr};
 use xenvisor_core::clock::{Instant, TimeScale};
+use xenvisor_core::domain::footprint::Cost;
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
 use xenvisor_core::number::{DomainId, MachineAddr, Order, PcpuId};
@@ -334,6 +335,10 @@ impl Services for Hardware {
 
     fn wake_at(&self, until: Instant) {
         self.svm.host.arm(until);
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::frames(1) + Extended::cost(&self.extended)
     }
 
     fn takes_kick(&self) -> bool {

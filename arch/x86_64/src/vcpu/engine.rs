@@ -8,6 +8,7 @@
 use core::fmt;
 
 use xenvisor_core::clock::{Instant, TimeScale};
+use xenvisor_core::domain::footprint::Cost;
 use xenvisor_core::machine::{Level, Registers};
 use xenvisor_core::number::PcpuId;
 use xenvisor_core::vcpu::start::Segment;
@@ -207,6 +208,11 @@ pub trait Services: Send {
 
     /// Makes an interrupt of the machine end the next run at `until`, if none did before.
     fn wake_at(&self, until: Instant);
+
+    /// What it took of the machine when it was made.
+    fn cost(&self) -> Cost {
+        Cost::default()
+    }
 
     /// Whether somebody has asked this processor to look around instead of running a guest, since this was last asked.
     fn takes_kick(&self) -> bool;

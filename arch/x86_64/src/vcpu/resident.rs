@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use spin::Mutex;
 use x86::controlregs::{Xcr0, xcr0 as xcr0_read, xcr0_write};
 use x86::msr::wrmsr;
+use xenvisor_core::domain::footprint::Cost;
 use xenvisor_core::memory::room::OutOfMemory;
 
 use super::extended_state::{Area, INITIAL_XCR0, Kept, KeptRegisters};
@@ -58,6 +59,13 @@ impl Extended {
             xcr0: INITIAL_XCR0,
             tsc_aux: 0,
         })))
+    }
+
+    /// What a state takes of the machine.
+    pub(crate) fn cost(extended: &Shared) -> Cost {
+        // An `Arc` has two counters.
+        let own = size_of::<Mutex<Self>>().saturating_add(2 * size_of::<usize>());
+        Cost::heap(own.saturating_add(extended.lock().area.bytes()))
     }
 
     fn reset(&mut self) {

@@ -18,6 +18,7 @@ use x86::controlregs::{Cr0, Cr4, cr0, cr0_write, cr4, cr4_write};
 use x86::msr::{rdmsr, wrmsr};
 use x86::vmx::vmcs::{control, guest, ro};
 use xenvisor_core::clock::{Instant, TimeScale};
+use xenvisor_core::domain::footprint::Cost;
 use xenvisor_core::machine::{Level, MachineMemory, Registers, VcpuSetup, VirtCpu};
 use xenvisor_core::memory::frames::{Frames, OutOfFrames, Owner};
 use xenvisor_core::number::{DomainId, MachineAddr, Order, PcpuId};
@@ -443,6 +444,10 @@ impl Services for Hardware {
         } else {
             self.vmx.host.arm(until);
         }
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::frames(2) + Extended::cost(&self.extended)
     }
 
     fn takes_kick(&self) -> bool {

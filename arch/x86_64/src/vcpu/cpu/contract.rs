@@ -1,6 +1,7 @@
 //! The hardware contract, method by method.
 
 use xenvisor_core::clock::Instant;
+use xenvisor_core::domain::footprint::Cost;
 use xenvisor_core::machine::{
     Access, BadAddress, Exit, GuestRam, Ipi, IpiKind, Outcome, Registers, VirtCpu, Width,
 };
@@ -26,6 +27,10 @@ impl<E: Engine> VirtCpu for Cpu<E> {
 
     fn run(&mut self, guest: &dyn GuestRam, until: Instant) -> Exit {
         self.run_until(guest, until)
+    }
+
+    fn cost(&self) -> Cost {
+        self.engine.services().cost() + Cost::heap(size_of_val(&*self.policy))
     }
 
     fn complete_hypercall(&mut self, outcome: Outcome) {
