@@ -4,8 +4,8 @@
 //! what was read is a copy, so what was checked is what is used. An answer is *reserved* before the work it reports:
 //! [`GuestMemory::reserve`] finds and pins the frames, and [`Reserved::send`] cannot fail.
 //!
-//! Locks: each access takes the domain's second stage for the time of a translation and no longer. It must never be
-//! used with a lock of that rank or higher held.
+//! Locks: each access takes the domain's second stage, frame by frame, for as long as it touches the frame: what is
+//! mapped cannot be given away meanwhile. It must never be used with a lock of that rank or higher held.
 
 use alloc::boxed::Box;
 use core::ops::Range;
@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::lock::Ranked;
 use crate::machine::{Access, GuestRam, MachineMemory, NotRam};
 use crate::memory::frames::{Frames, Pin};
-use crate::number::{FRAME_BYTES, FRAME_SIZE, GuestAddr, MachineAddr};
+use crate::number::{FRAME_BYTES, FRAME_SIZE, GuestAddr, MachineAddr, Mfn};
 use crate::p2m::{Kind, SecondStage};
 
 /// The longest answer that can be reserved, in bytes. It lies in two frames at most.
@@ -49,11 +49,7 @@ impl<'a> GuestMemory<'a> {
     /// When nothing that allows the access is mapped there.
     pub fn pin(&self, at: GuestAddr, access: Access) -> Result<Place<'a>, NotRam> {
         let stage = self.stage.lock();
-        let leaf = stage.translate(at.frame()).ok_or(NotRam(at))?;
-        if !leaf.target.rights.allow(access) || leaf.target.kind == Kind::Device {
-            return Err(NotRam(at));
-        }
-        let mfn = leaf.target.mfn;
+        let mfn = frame_behind(stage.as_ref(), at, access)?;
         // The entry holds a reference while the lock is held, so the frame is in use by whoever owns it.
         let (owner, _) = self.frames.usage(mfn).ok_or(NotRam(at))?;
         let pin = self.frames.pin(mfn, owner).ok_or(NotRam(at))?;
@@ -63,6 +59,32 @@ impl<'a> GuestMemory<'a> {
             at: MachineAddr::new(base.raw() | at.offset()),
             _pin: pin,
         })
+    }
+
+    /// Calls `each` with the machine address and the position of each piece of `bytes` bytes that lies in one frame,
+    /// while the second stage is held.
+    fn touch(
+        &self,
+        at: GuestAddr,
+        bytes: usize,
+        access: Access,
+        mut each: impl FnMut(MachineAddr, Range<usize>),
+    ) -> Result<(), NotRam> {
+        let mut done = 0;
+        while done < bytes {
+            let here = at.checked_add(done as u64).ok_or(NotRam(at))?;
+            let left = usize::try_from(FRAME_SIZE - here.offset()).unwrap_or(0);
+            let end = bytes.min(done + left);
+            let stage = self.stage.lock();
+            let base = frame_behind(stage.as_ref(), here, access)?.address();
+            each(
+                MachineAddr::new(base.ok_or(NotRam(here))?.raw() | here.offset()),
+                done..end,
+            );
+            drop(stage);
+            done = end;
+        }
+        Ok(())
     }
 
     /// Calls `each` with the machine address and the position of each piece of `bytes` bytes that lies in one frame.
@@ -145,19 +167,17 @@ impl<'a> GuestMemory<'a> {
 
 impl GuestRam for GuestMemory<'_> {
     fn read(&self, at: GuestAddr, into: &mut [u8]) -> Result<(), NotRam> {
-        let memory = self.memory;
-        self.pieces(at, into.len(), Access::Read, |place, range| {
+        self.touch(at, into.len(), Access::Read, |at, range| {
             if let Some(piece) = into.get_mut(range) {
-                memory.read(place.at, piece);
+                self.memory.read(at, piece);
             }
         })
     }
 
     fn write(&self, at: GuestAddr, from: &[u8]) -> Result<(), NotRam> {
-        let memory = self.memory;
-        self.pieces(at, from.len(), Access::ReadWrite, |place, range| {
+        self.touch(at, from.len(), Access::ReadWrite, |at, range| {
             if let Some(piece) = from.get(range) {
-                memory.write(place.at, piece);
+                self.memory.write(at, piece);
             }
         })
     }
@@ -166,9 +186,22 @@ impl GuestRam for GuestMemory<'_> {
         if !at.raw().is_multiple_of(8) {
             return Err(NotRam(at));
         }
-        let place = self.pin(at, Access::ReadWrite)?;
-        Ok(self.memory.compare_exchange(place.at, old, new).is_ok())
+        let mut done = false;
+        self.touch(at, 8, Access::ReadWrite, |at, _| {
+            done = self.memory.compare_exchange(at, old, new).is_ok();
+        })?;
+        Ok(done)
     }
+}
+
+/// The frame behind an address, if what is mapped there allows the access. It is the guest's for as long as the second
+/// stage is held.
+fn frame_behind(stage: &dyn SecondStage, at: GuestAddr, access: Access) -> Result<Mfn, NotRam> {
+    let target = stage.translate(at.frame()).ok_or(NotRam(at))?.target;
+    if !target.rights.allow(access) || target.kind == Kind::Device {
+        return Err(NotRam(at));
+    }
+    Ok(target.mfn)
 }
 
 /// A place in a guest's memory whose frame is pinned.

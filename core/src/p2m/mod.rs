@@ -10,6 +10,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod battery;
 pub mod plain;
+mod recent;
 pub mod walker;
 
 use crate::machine::Access;

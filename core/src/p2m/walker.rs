@@ -17,6 +17,7 @@ use alloc::sync::Arc;
 use crate::machine::MachineMemory;
 use crate::memory::frames::{Frames, OutOfFrames, Owner};
 use crate::number::{FRAME_BYTES, Gfn, MachineAddr, Mfn, Order};
+use crate::p2m::recent::Recent;
 use crate::p2m::{Entry, EntryFormat, Flush, Leaf, Level, MapError, SecondStage, Target};
 
 /// The level the hardware begins at.
@@ -38,6 +39,7 @@ pub struct P2m<F: EntryFormat> {
     root: Mfn,
     tables: u64,
     limit: u64,
+    recent: Recent,
 }
 
 impl<F: EntryFormat> P2m<F> {
@@ -54,6 +56,7 @@ impl<F: EntryFormat> P2m<F> {
             root,
             tables: 1,
             limit: u64::MAX,
+            recent: Recent::new(),
         };
         made.fill(root, ROOT, |_| Entry::Absent);
         Ok(made)
@@ -146,8 +149,29 @@ impl<F: EntryFormat> P2m<F> {
     /// One aligned 64-bit write: the only way a linked table ever changes.
     fn set(&self, table: Table, index: u64, entry: Entry) {
         let bits = self.format.encode(entry, table.level);
+        self.recent.forget();
         self.memory
             .write(Table::at(table.mfn, index), &bits.to_le_bytes());
+    }
+
+    /// What the tables say of a frame.
+    fn look_up(&self, gfn: Gfn) -> Option<Leaf> {
+        if gfn.raw() >= GFN_LIMIT {
+            return None;
+        }
+        let mut table = Table::root(self.root);
+        loop {
+            let index = (gfn.raw() - table.base) >> table.level.gfn_shift();
+            match self.entry(table, index) {
+                Entry::Absent => return None,
+                Entry::Table(mfn) => table = table.below(index, mfn),
+                Entry::Leaf(target) => {
+                    let target = target.further(gfn.raw() - table.gfn(index));
+                    let order = table.level.order();
+                    return Some(Leaf { target, order });
+                }
+            }
+        }
     }
 
     /// Calls `each` with the entries of a table from index `first` on, for as long as it says `true`; whether it did to
@@ -201,22 +225,12 @@ impl<F: EntryFormat> SecondStage for P2m<F> {
     }
 
     fn translate(&self, gfn: Gfn) -> Option<Leaf> {
-        if gfn.raw() >= GFN_LIMIT {
-            return None;
+        if let Some(leaf) = self.recent.find(gfn) {
+            return Some(leaf);
         }
-        let mut table = Table::root(self.root);
-        loop {
-            let index = (gfn.raw() - table.base) >> table.level.gfn_shift();
-            match self.entry(table, index) {
-                Entry::Absent => return None,
-                Entry::Table(mfn) => table = table.below(index, mfn),
-                Entry::Leaf(target) => {
-                    let target = target.further(gfn.raw() - table.gfn(index));
-                    let order = table.level.order();
-                    return Some(Leaf { target, order });
-                }
-            }
-        }
+        let leaf = self.look_up(gfn)?;
+        self.recent.note(gfn, leaf);
+        Some(leaf)
     }
 
     fn map(&mut self, gfn: Gfn, order: Order, to: Target) -> Result<Flush, MapError> {

@@ -5,6 +5,7 @@
 //! Guests write the same memory at any moment, so every access is volatile, atomic, or made by one
 //! instruction the compiler cannot look into; nothing read here is ever assumed to stay.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use xenvisor_core::machine::MachineMemory;
@@ -17,17 +18,29 @@ use crate::boot::memory_map::Ranges;
 pub(crate) struct DirectMemory {
     /// Sorted, disjoint, mapped writable in the direct map, and used by nobody but those above.
     free: Ranges,
+    /// The largest of them, where nearly everything is.
+    largest: Range<u64>,
 }
 
 impl DirectMemory {
     /// Memory that consists of `free`: what [`super::address_space::AddressSpace::free_memory`] gave.
     pub(crate) fn new(free: Ranges) -> Self {
-        Self { free }
+        let length = |range: &&Range<u64>| range.end - range.start;
+        let largest = free.iter().max_by_key(length).cloned().unwrap_or_default();
+        Self { free, largest }
     }
 
     /// How many of `bytes` bytes at `at` have the same answer to "is it ours?", and the answer.
+    #[inline]
     fn piece(&self, at: u64, bytes: usize) -> (usize, bool) {
-        // On most machines the first or second range is the one; there are hardly ever more than five.
+        if self.largest.contains(&at) {
+            return (bytes.min(word(self.largest.end - at)), true);
+        }
+        self.piece_elsewhere(at, bytes)
+    }
+
+    #[cold]
+    fn piece_elsewhere(&self, at: u64, bytes: usize) -> (usize, bool) {
         for range in &self.free {
             if range.contains(&at) {
                 return (bytes.min(word(range.end - at)), true);
