@@ -57,7 +57,7 @@ impl Bench {
             return check(self.machine, &ours);
         }
         let report = Report {
-            machine: self.machine.name().to_owned(),
+            machine: file_name(self.machine),
             xen: if self.alone {
                 None
             } else {
@@ -93,9 +93,14 @@ impl Bench {
     }
 }
 
+/// What files about a machine are called, and the command line's word for it.
+fn file_name(machine: Emulator) -> String {
+    machine.name().to_lowercase()
+}
+
 /// Where the figures are that a run is held against.
 fn kept(machine: Emulator) -> PathBuf {
-    workspace::root().join(format!("tests/costs/{}.json", machine.name()))
+    workspace::root().join(format!("tests/costs/{}.json", file_name(machine)))
 }
 
 fn check(machine: Emulator, ours: &Costs) -> Result<u8> {
