@@ -10,7 +10,7 @@
 mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use world::{ARGUMENTS, FREE, Run, guest, run};
 use xenvisor::abi::sched::{
@@ -18,13 +18,24 @@ use xenvisor::abi::sched::{
     SHUTDOWN_reboot, SHUTDOWN_suspend, SHUTDOWN_watchdog, Shutdown, Watchdog,
 };
 use xenvisor::abi::version::XENVER_version;
-use xenvisor::abi::xen::{HYPERVISOR_multicall, HYPERVISOR_sched_op, HYPERVISOR_xen_version, MulticallEntry};
-use xenvisor::hypercalls::launch::Ended;
+use xenvisor::abi::xen::{
+    HYPERVISOR_multicall, HYPERVISOR_sched_op, HYPERVISOR_xen_version, MulticallEntry, VIRQ_TIMER,
+};
+use xenvisor::hypercalls::launch::{Ended, launch};
+use xenvisor::model::domain::Domain;
+use xenvisor::model::domain::create::create;
+use xenvisor::model::domain::destroy::Destruction;
 use xenvisor::model::domain::life::Reason;
+use xenvisor::model::hypervisor::Hypervisor;
+use xenvisor::model::number::Port;
+use xenvisor::model::sched::OutOfMemory;
+use xenvisor::model::service::{Service, ServiceId};
 use xenvisor::prelude::*;
-use xenvisor::sim::SimGuest;
-use xenvisor::sim::guest::{Ending, Trouble};
+use xenvisor::sim::guest::{Delivery, Ending, Events, Trouble};
+use xenvisor::sim::machine::DEFAULT_BYTES;
 use xenvisor::sim::programs::Programs;
+use xenvisor::sim::stall::StallWatch;
+use xenvisor::sim::{SimGuest, SimMachine};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -213,4 +224,198 @@ fn guests_are_taken_apart_and_built_again_while_others_run() {
 fn a_guest_may_say_that_its_watchdog_ended_it() {
     let run = alone(async |guest: SimGuest| guest.shut_down(SHUTDOWN_watchdog).await);
     assert_eq!(reason(&run), Some(Reason::Watchdog));
+}
+
+/// Pauses domain 1 at an instant, twice, and lets it go on at another.
+struct Pauser {
+    from_ns: u64,
+    until_ns: u64,
+    step: AtomicU32,
+}
+
+impl Service for Pauser {
+    fn name(&self) -> &'static str {
+        "pauser"
+    }
+
+    fn attach(&self, _: &Hypervisor, _: &Arc<Domain>, _: ServiceId) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+
+    fn notified(&self, _: &Hypervisor, _: &Arc<Domain>, _: Port) {}
+
+    fn poll(&self, hypervisor: &Hypervisor) {
+        let now = hypervisor.machine.now().as_ns();
+        let Some(domain) = hypervisor.domain(DomainId::new(1)) else {
+            return;
+        };
+        match self.step.load(Ordering::Relaxed) {
+            0 if now >= self.from_ns => {
+                domain.pause();
+                domain.pause();
+            }
+            // Once is not enough.
+            1 if now >= self.until_ns => assert!(domain.unpause() && domain.is_off_all_pcpus()),
+            2 if now >= self.until_ns + 10_000_000 => assert!(domain.unpause() && !domain.unpause()),
+            _ => return,
+        }
+        self.step.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn detach(&self, _: &Hypervisor, _: &Arc<Domain>) {}
+}
+
+/// Runs `paused`, which is paused from 50 ms to 110 ms, beside one that works.
+fn run_with_a_pause<F>(pcpus: u32, paused: impl Fn(SimGuest) -> F + Send + Sync + 'static)
+where
+    F: Future<Output = Ending> + Send + 'static,
+{
+    let mut programs = Programs::new();
+    programs.add("paused", paused);
+    programs.add("works", async |guest: SimGuest| {
+        for _ in 0..400 {
+            guest.compute(SECOND_NS / 1_000).await;
+            guest.give_way().await;
+        }
+        guest.shut_down(SHUTDOWN_poweroff).await
+    });
+    let machine = SimMachine::with_pcpus(1, programs, DEFAULT_BYTES, pcpus);
+    let frames = machine.frames().unwrap();
+    let free = frames.free();
+    let mut system = System::default();
+    system.schedule(Weighted::new());
+    system.guest(guest("first", "paused"));
+    system.guest(guest("second", "works"));
+    let mut services = xenvisor::standard_services();
+    services.push(Box::new(Pauser {
+        from_ns: 50_000_000,
+        until_ns: 100_000_000,
+        step: AtomicU32::new(0),
+    }));
+    services.push(Box::new(StallWatch::new(machine.clone())));
+    let finished = launch(Arc::new(machine), frames, system, "", services).unwrap();
+    assert_eq!(finished.ended, Ended::Well, "{pcpus} pcpus");
+    assert_eq!(finished.hypervisor.frames.free(), free);
+}
+
+#[test]
+fn a_paused_guest_does_nothing_until_it_has_been_unpaused_as_often() {
+    for pcpus in [1, 2] {
+        let longest = Arc::new(AtomicU64::new(0));
+        let noted = longest.clone();
+        run_with_a_pause(pcpus, move |guest: SimGuest| {
+            let noted = noted.clone();
+            async move {
+                let mut before = guest.counter().await;
+                for _ in 0..100 {
+                    guest.compute(SECOND_NS / 1_000).await;
+                    let now = guest.counter().await;
+                    noted.fetch_max(now - before, Ordering::Relaxed);
+                    before = now;
+                }
+                guest.shut_down(SHUTDOWN_poweroff).await
+            }
+        });
+        // The counter has two ticks in a nanosecond.
+        let longest = longest.load(Ordering::Relaxed) / 2;
+        assert!((55_000_000..80_000_000).contains(&longest), "{longest} ns");
+    }
+}
+
+#[test]
+fn a_timer_that_is_due_while_its_guest_is_paused_fires_when_it_goes_on() {
+    for pcpus in [1, 2] {
+        run_with_a_pause(pcpus, async |guest: SimGuest| {
+            let events = Events::set_up(&guest, Delivery::Fifo, FREE, 0xf3).await?;
+            let timer = guest.bind_virq(VIRQ_TIMER).await?;
+            events.open(&guest, timer).await?;
+            guest.set_timer(70_000_000).await?;
+            events.wait(&guest, timer).await;
+            let now = guest.counter().await / 2;
+            wants(
+                (105_000_000..130_000_000).contains(&now),
+                "it fired at another time",
+            )?;
+            guest.shut_down(SHUTDOWN_poweroff).await
+        });
+    }
+}
+
+/// Runs one guest that crashes twice and then powers itself off, with these words on the command line.
+fn crashes_twice(words: &str) -> (u32, Ended, String) {
+    let lives = Arc::new(AtomicU32::new(0));
+    let counted = lives.clone();
+    let mut programs = Programs::new();
+    programs.add("frail", move |guest: SimGuest| {
+        let life = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            guest.compute(SECOND_NS / 100).await;
+            let reason = [SHUTDOWN_crash, SHUTDOWN_watchdog, SHUTDOWN_poweroff][life.min(2) as usize];
+            guest.shut_down(reason).await
+        }
+    });
+    programs.add("works", async |guest: SimGuest| {
+        guest.compute(SECOND_NS / 10).await;
+        guest.shut_down(SHUTDOWN_poweroff).await
+    });
+    let machine = SimMachine::new(1, programs);
+    let frames = machine.frames().unwrap();
+    let free = frames.free();
+    let mut system = System::default();
+    system.guest(guest("first", "frail"));
+    system.guest(guest("second", "works"));
+    let services = xenvisor::standard_services();
+    let finished = launch(Arc::new(machine.clone()), frames, system, words, services).unwrap();
+    assert_eq!(finished.hypervisor.frames.free(), free, "{words}");
+    assert!(finished.hypervisor.domains().is_empty());
+    let log: Vec<_> = machine.record().lines.iter().map(ToString::to_string).collect();
+    (lives.load(Ordering::Relaxed), finished.ended, log.join("\n"))
+}
+
+#[test]
+fn what_becomes_of_a_guest_that_crashes_is_said_on_the_command_line() {
+    let (lives, ended, _) = crashes_twice("");
+    assert_eq!((lives, ended), (1, Ended::Badly));
+    let (lives, ended, _) = crashes_twice("guest.first.on_crash=destroy");
+    assert_eq!((lives, ended), (1, Ended::Badly));
+    let (lives, _, _) = crashes_twice("guest.first.on_crash=restart");
+    assert_eq!(lives, 3);
+    let (lives, ended, log) = crashes_twice("guest.first.on_crash=preserve");
+    assert_eq!((lives, ended), (1, Ended::Badly));
+    // It is there until the other one has ended.
+    let at = |what: &str| log.find(what).unwrap_or_else(|| panic!("no {what:?} in\n{log}"));
+    assert!(
+        at("first is kept") < at("second has ended")
+            && at("second has ended") < log.rfind("is gone").unwrap()
+    );
+}
+
+#[test]
+fn a_large_domain_is_taken_apart_in_steps_that_each_give_back_a_little() {
+    let machine = SimMachine::new(1, Programs::standard());
+    let hypervisor = Hypervisor::new(
+        Arc::new(machine.clone()),
+        machine.frames().unwrap(),
+        Box::new(XenDefault::default()),
+        Box::new(RoundRobin::new()),
+        xenvisor::standard_services(),
+    );
+    let free = hypervisor.frames.free();
+    let description = guest("large", "linux").memory(2 * GIB).vcpus(8);
+    create(&hypervisor, DomainId::new(1), &description).unwrap();
+    let domain = hypervisor.domain(DomainId::new(1)).unwrap();
+    let mut destruction = Destruction::begin(&hypervisor, domain);
+    let mut most = 0;
+    loop {
+        let before = hypervisor.frames.free();
+        let is_gone = destruction.go_on(&hypervisor);
+        most = most.max(hypervisor.frames.free() - before);
+        if is_gone {
+            break;
+        }
+    }
+    // 16 MiB at a time, and what hangs on it.
+    assert!((4096..5000).contains(&most), "{most} frames in one step");
+    drop(destruction);
+    assert_eq!(hypervisor.frames.free(), free);
 }

@@ -1,6 +1,7 @@
 //! One Linux guest, on its own: a kernel and an initrd become a machine.
 //!
-//! On the command line, `guest.linux.memory=1G` and the like change what is described here.
+//! On the command line, `guest.linux.memory=1G`, `guest.linux.on_crash=restart` and the like change what is described
+//! here.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use xenvisor::prelude::*;

@@ -96,7 +96,48 @@ struct Launcher<'a> {
     alive: usize,
     ended: Ended,
     /// Those that are being taken apart; there is room for all.
-    going: Vec<(Destruction, Reason)>,
+    going: Vec<Going>,
+    /// Those that have ended and stay as they are; there is room for all.
+    kept: Vec<(Arc<Domain>, Reason)>,
+}
+
+/// A guest that is being taken apart.
+struct Going {
+    destruction: Destruction,
+    reason: Reason,
+    steps: u32,
+    /// The longest of them.
+    longest_ns: u64,
+}
+
+impl Going {
+    fn begin(hypervisor: &Hypervisor, domain: Arc<Domain>, reason: Reason) -> Self {
+        Self {
+            destruction: Destruction::begin(hypervisor, domain),
+            reason,
+            steps: 0,
+            longest_ns: 0,
+        }
+    }
+
+    /// Takes one step, between turns of others; whether it was the last.
+    fn go_on(&mut self, hypervisor: &Hypervisor) -> bool {
+        let began = hypervisor.machine.now();
+        let is_gone = self.destruction.go_on(hypervisor);
+        self.steps = self.steps.saturating_add(1);
+        self.longest_ns = self.longest_ns.max(hypervisor.machine.now().ns_since(began));
+        if is_gone {
+            hypervisor.log(
+                Level::Debug,
+                Some(self.destruction.domain().id),
+                format_args!(
+                    "is gone: {} steps, the longest of {} ns",
+                    self.steps, self.longest_ns
+                ),
+            );
+        }
+        is_gone
+    }
 }
 
 impl<'a> Launcher<'a> {
@@ -114,6 +155,7 @@ impl<'a> Launcher<'a> {
             alive: 0,
             ended: Ended::Well,
             going: Vec::with_capacity(guests.len()),
+            kept: Vec::with_capacity(guests.len()),
         }
     }
 
@@ -126,10 +168,9 @@ impl<'a> Launcher<'a> {
 
     /// What becomes of a guest of which nothing is left.
     fn gone(&mut self, hypervisor: &Hypervisor, id: DomainId, reason: Reason) {
-        let wants_more = matches!(reason, Reason::Reboot | Reason::SoftReset);
         let again = self
             .guest(id)
-            .filter(|guest| wants_more && guest.on_reboot == AfterEnd::Restart);
+            .filter(|guest| fate(guest, reason) == AfterEnd::Restart);
         let restarted = again.map(|guest| start(hypervisor, id, guest).is_some());
         if is_bad(reason) || restarted == Some(false) {
             self.ended = Ended::Badly;
@@ -137,6 +178,15 @@ impl<'a> Launcher<'a> {
         if restarted != Some(true) {
             self.alive = self.alive.saturating_sub(1);
         }
+    }
+}
+
+/// What becomes of a guest that ends so.
+const fn fate(guest: &Guest, reason: Reason) -> AfterEnd {
+    match reason {
+        Reason::Reboot | Reason::SoftReset => guest.on_reboot,
+        Reason::PowerOff | Reason::Suspend => AfterEnd::Destroy,
+        Reason::Crash | Reason::Watchdog | Reason::Other(_) => guest.on_crash,
     }
 }
 
@@ -162,14 +212,24 @@ impl Keeper for Launcher<'_> {
         if denials.total() > 0 {
             hypervisor.log(Level::Info, id, format_args!("{} was {denials}", domain.name));
         }
-        self.going.push((Destruction::begin(hypervisor, domain), reason));
+        if self.guest(domain.id).map(|guest| fate(guest, reason)) == Some(AfterEnd::Preserve) {
+            hypervisor.log(Level::Info, id, format_args!("{} is kept as it is", domain.name));
+            return self.kept.push((domain, reason));
+        }
+        self.going.push(Going::begin(hypervisor, domain, reason));
     }
 
     fn work(&mut self, hypervisor: &Hypervisor) -> Work {
-        if let Some((destruction, reason)) = self.going.last_mut()
-            && destruction.go_on(hypervisor)
+        if self.alive == self.kept.len()
+            && let Some((domain, reason)) = self.kept.pop()
         {
-            let (id, reason) = (destruction.domain().id, *reason);
+            // Nobody runs any more: it was kept for as long as it is kept.
+            self.going.push(Going::begin(hypervisor, domain, reason));
+        }
+        if let Some(going) = self.going.last_mut()
+            && going.go_on(hypervisor)
+        {
+            let (id, reason) = (going.destruction.domain().id, going.reason);
             // The last hold on it: its memory is free before it is built again.
             self.going.pop();
             self.gone(hypervisor, id, reason);

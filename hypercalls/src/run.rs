@@ -145,6 +145,7 @@ fn turn(hypervisor: &Hypervisor, pcpu: PcpuId, claim: &Claim, slice: Slice) {
     processor.cpu.depart();
     hypervisor.queues.end(pcpu, vcpu, now);
     match ending {
+        Ending::Paused => pause(&domain, vcpu, &processor, now),
         Ending::Waits => block(&domain, vcpu, &processor, now),
         Ending::GoesOn => requeue(&domain, vcpu, &processor, now, RunQueues::requeue),
         Ending::Yields => requeue(&domain, vcpu, &processor, now, RunQueues::requeue_behind),
@@ -160,6 +161,8 @@ enum Ending {
     Yields,
     /// It waits for something.
     Waits,
+    /// Its domain may not run for now.
+    Paused,
     /// It, or its domain, has ended.
     Left,
 }
@@ -199,6 +202,9 @@ fn stay(
         }
         if !still_runs(vcpu) {
             return (Ending::Left, now);
+        }
+        if domain.is_paused() {
+            return (Ending::Paused, now);
         }
         if processor.wait != Wait::No && !woken(domain, vcpu, processor) {
             return (Ending::Waits, now);
@@ -319,6 +325,17 @@ fn block(domain: &Domain, vcpu: &Vcpu, processor: &Processor, now: Instant) {
     let sleeps = vcpu.enter(State::Blocked, now, ActivityCell::sleep);
     books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
     if sleeps && !vcpu.mail.is_empty() {
+        domain.queues.wake(vcpu);
+    }
+}
+
+/// The vcpu sleeps until its domain is unpaused. What wakes it before sends it here again.
+fn pause(domain: &Domain, vcpu: &Vcpu, processor: &Processor, now: Instant) {
+    domain.queues.set_alarm(vcpu, None);
+    let sleeps = vcpu.enter(State::Offline, now, ActivityCell::sleep);
+    books::publish_runstate(domain, vcpu, processor.cpu.as_ref(), now);
+    // First it sleeps, then it looks once more: whoever unpauses its domain does the reverse.
+    if sleeps && !domain.is_paused() {
         domain.queues.wake(vcpu);
     }
 }

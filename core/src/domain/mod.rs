@@ -8,6 +8,7 @@ pub mod destroy;
 pub mod footprint;
 pub mod life;
 pub mod params;
+mod pause;
 pub mod settings;
 pub mod translations;
 mod upcalls;
@@ -16,7 +17,7 @@ pub mod watchdog;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use crate::clock::Instant;
 use crate::event::Ports;
@@ -76,6 +77,8 @@ pub struct Domain {
     pub denials: Denials,
     /// Which generation of its second stage is the present one.
     pub translations: Translations,
+    /// How often it was paused and not unpaused.
+    pauses: AtomicU32,
     /// Whether shared pages have the 64-bit layout.
     wide: AtomicBool,
     /// What memory it has, and where. The last field: what holds frames of the domain goes first.
@@ -133,6 +136,7 @@ impl Domain {
             vcpus: parts.vcpus,
             denials: Denials::default(),
             translations: Translations::default(),
+            pauses: AtomicU32::new(0),
             wide: AtomicBool::new(true),
             upcall_vector: AtomicU8::new(0),
         };

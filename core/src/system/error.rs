@@ -84,7 +84,8 @@ impl fmt::Display for BootError {
             Self::UnknownOption { key } => write!(
                 out,
                 "the command line says `{key}`, which means nothing here; options are guest.NAME.memory, \
-                 guest.NAME.vcpus, guest.NAME.event_channels, guest.NAME.weight, guest.NAME.cap and guest.NAME.cmdline"
+                 guest.NAME.vcpus, guest.NAME.event_channels, guest.NAME.weight, guest.NAME.cap, \
+                 guest.NAME.on_reboot, guest.NAME.on_crash and guest.NAME.cmdline"
             ),
             Self::UnknownGuest { name, present } => {
                 write!(out, "the command line speaks of a guest `{name}`; guests are: ")?;

@@ -35,6 +35,8 @@ pub enum AfterEnd {
     Restart,
     /// It is gone.
     Destroy,
+    /// It is not run any more, but all of it stays as it is, to be looked at, until the last of the others has ended.
+    Preserve,
 }
 
 /// A guest as an image describes it.
@@ -64,6 +66,9 @@ pub struct Guest {
     pub prefers: PcpuSet,
     /// What becomes of it when it asks for a reboot.
     pub on_reboot: AfterEnd,
+    /// What becomes of it when it has crashed, or its watchdog has ended it. One that is built again is built again
+    /// whenever it crashes, however soon.
+    pub on_crash: AfterEnd,
     /// What a triple fault counts as. Xen's default is a reboot; here it is a crash, so that a guest that cannot boot
     /// says so instead of trying for ever.
     pub triple_fault: Reason,
@@ -86,6 +91,7 @@ impl Guest {
             pcpus: PcpuSet::ALL,
             prefers: PcpuSet::ALL,
             on_reboot: AfterEnd::Restart,
+            on_crash: AfterEnd::Destroy,
             triple_fault: Reason::Crash,
         }
     }
@@ -165,6 +171,13 @@ impl Guest {
     #[must_use]
     pub const fn on_reboot(mut self, fate: AfterEnd) -> Self {
         self.on_reboot = fate;
+        self
+    }
+
+    /// With another fate after a crash.
+    #[must_use]
+    pub const fn on_crash(mut self, fate: AfterEnd) -> Self {
+        self.on_crash = fate;
         self
     }
 

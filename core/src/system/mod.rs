@@ -119,7 +119,7 @@ impl System {
     }
 
     /// Applies what the command line says about guests: `guest.NAME.memory=512M`, `guest.NAME.vcpus=2`,
-    /// `guest.NAME.event_channels=4095`, `guest.NAME.cmdline="console=hvc0 quiet"`.
+    /// `guest.NAME.event_channels=4095`, `guest.NAME.on_crash=restart`, `guest.NAME.cmdline="console=hvc0 quiet"`.
     ///
     /// # Errors
     /// The first word that is not understood; then the description is spoilt and must not be used.

@@ -2,7 +2,7 @@
 
 use alloc::string::{String, ToString};
 
-use super::{BootError, Guest};
+use super::{AfterEnd, BootError, Guest};
 use crate::number::{GIB, MIB};
 
 /// Words that are for others than the description: the machine's own.
@@ -45,6 +45,8 @@ pub(super) fn apply(guests: &mut [Guest], command_line: &str) -> Result<(), Boot
                     .parse()
                     .map_err(|_| bad("hundredths of a pcpu, or 0 for no limit"))?
             }
+            "on_reboot" => guest.on_reboot = fate(value).ok_or_else(|| bad(FATES))?,
+            "on_crash" => guest.on_crash = fate(value).ok_or_else(|| bad(FATES))?,
             "cmdline" => guest.cmdline = value.to_string(),
             _ => return Err(unknown()),
         }
@@ -74,6 +76,19 @@ fn next_word(from: &str) -> Result<Option<(String, &str)>, BootError> {
             rest: rest.to_string(),
         }),
         None => Ok(Some((word, ""))),
+    }
+}
+
+/// What [`fate`] knows.
+const FATES: &str = "restart, destroy or preserve";
+
+/// What becomes of a guest.
+fn fate(word: &str) -> Option<AfterEnd> {
+    match word {
+        "restart" => Some(AfterEnd::Restart),
+        "destroy" => Some(AfterEnd::Destroy),
+        "preserve" => Some(AfterEnd::Preserve),
+        _ => None,
     }
 }
 

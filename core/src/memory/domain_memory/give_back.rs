@@ -4,35 +4,44 @@
 //! (grants, pages that deliver events) has references of its own, and goes back with the last of them.
 
 use super::DomainMemory;
-use crate::number::Gfn;
-use crate::p2m::{Kind, Leaf};
+use crate::number::{Gfn, Order};
+use crate::p2m::{Kind, Leaf, SecondStage};
 
 /// Leaves looked at in one go, so that the second stage is not locked for long.
 const BATCH: usize = 32;
 
 impl DomainMemory {
-    /// Gives back what is behind guest frames from `from` on, until it is `frames` frames or a little more. Where to go
-    /// on, or `None` when that was all. It must not be called while a vcpu of the domain can still run.
+    /// Gives back what is behind guest frames from `from` on, until it is `frames` frames or a little more (one leaf of
+    /// 2 MiB at most). Where to go on, or `None` when that was all. It must not be called while a vcpu of the domain can
+    /// still run.
     pub fn give_back_some(&self, from: Gfn, frames: u64) -> Option<Gfn> {
         let mut at = from;
         let mut done: u64 = 0;
         while done < frames {
             let mut found = heapless::Vec::<(Gfn, Leaf), BATCH>::new();
+            let mut ahead = done;
             let mut stage = self.stage.lock();
             stage.leaves(at, &mut |first, leaf| {
                 let room = found.push((first, leaf)).is_ok();
-                room && !found.is_full()
+                ahead = ahead.saturating_add(leaf.order.frames());
+                room && !found.is_full() && ahead < frames
             });
             for (first, leaf) in &found {
-                // A whole leaf: this makes no table, and cannot fail. What it owes, nobody has cached.
-                let taken = stage.unmap(*first, leaf.order).is_ok();
-                if taken {
-                    self.give_back(leaf);
+                let piece = piece(stage.as_mut(), *first, leaf);
+                if let Some(piece) = &piece {
+                    self.give_back(piece);
                 }
-                done = done.saturating_add(leaf.order.frames());
+                let order = piece.map_or(leaf.order, |piece| piece.order);
+                done = done.saturating_add(order.frames());
+                at = first.checked_add(order.frames())?;
+                if order != leaf.order {
+                    // The rest of it is the first that is found next.
+                    break;
+                }
             }
-            let (last, leaf) = found.last()?;
-            at = last.checked_add(leaf.order.frames())?;
+            if found.is_empty() {
+                return None;
+            }
         }
         Some(at)
     }
@@ -53,4 +62,19 @@ impl DomainMemory {
             Kind::Grant | Kind::Device => {}
         }
     }
+}
+
+/// Unmaps a leaf, or the first 2 MiB of a larger one, so that no step is long. What it owes, nobody has cached.
+fn piece(stage: &mut dyn SecondStage, first: Gfn, leaf: &Leaf) -> Option<Leaf> {
+    let large = Leaf {
+        order: Order::LARGE,
+        ..*leaf
+    };
+    // A piece of a leaf takes a table for what is left. Where there is no frame for one, the leaf goes as a whole: that
+    // makes no table, and cannot fail.
+    let split = leaf.order > Order::LARGE && stage.unmap(first, Order::LARGE).is_ok();
+    if split {
+        return Some(large);
+    }
+    stage.unmap(first, leaf.order).is_ok().then_some(*leaf)
 }
