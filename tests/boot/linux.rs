@@ -278,3 +278,34 @@ fn a_missing_module_and_a_mistaken_option_are_named() {
         .ends(Ending::HostFailed);
     assert!(running.console().text().contains("guest.linux.memroy"));
 }
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn time_that_a_guest_wants_and_does_not_get_is_counted_as_stolen() {
+    let mut running = debian(Kernel::Cloud, 256).line("guest.linux.vcpus=2").start();
+    running.wait_for(PROMPT).unwrap();
+    let said = ask(
+        &mut running,
+        "a=$(grep '^cpu ' /proc/stat); for n in 0 1; do taskset -c $n timeout 3 sh -c 'while :; do :; done' & done; \
+         wait; b=$(grep '^cpu ' /proc/stat); echo before $a; echo after $b",
+    );
+    let counts = |mark: &str| -> Vec<u64> {
+        let line = said
+            .lines()
+            .rfind(|line| line.starts_with(mark))
+            .unwrap_or_else(|| panic!("{said}"));
+        line.split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    };
+    let (before, after) = (counts("before "), counts("after "));
+    let spent = |n: usize| after[n] - before[n];
+    // user, nice, system, idle, waiting, two kinds of interrupts, stolen: in hundredths of a second.
+    let (worked, stolen) = (spent(0) + spent(2), spent(7));
+    let part = stolen * 100 / (worked + stolen).max(1);
+    assert!(
+        worked > 100 && (35..65).contains(&part),
+        "{part} % are stolen: {said}"
+    );
+    power_off(running);
+}

@@ -21,7 +21,7 @@ const IMAGES: [&str; 9] = [
 ];
 
 /// The guests they start in them, besides Debian's kernels.
-const GUESTS: [&str; 15] = [
+const GUESTS: [&str; 16] = [
     "conversation",
     "ping",
     "pong",
@@ -35,6 +35,7 @@ const GUESTS: [&str; 15] = [
     "exits",
     "modes",
     "second_vcpu",
+    "clock",
     "victim",
     "hostile",
 ];

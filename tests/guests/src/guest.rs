@@ -94,6 +94,22 @@ impl Guest {
         }
     }
 
+    /// Has the host log a line.
+    pub fn log(&self, line: core::fmt::Arguments<'_>) {
+        use core::fmt::Write;
+        struct Port;
+        impl Write for Port {
+            fn write_str(&mut self, text: &str) -> core::fmt::Result {
+                for byte in text.bytes() {
+                    // SAFETY: nothing but a console of the hypervisor is at this port.
+                    unsafe { asm!("out 0xe9, al", in("al") byte, options(nomem, nostack, preserves_flags)) };
+                }
+                Ok(())
+            }
+        }
+        let _infallible = writeln!(Port, "{line}");
+    }
+
     /// The command line.
     pub fn command_line(&self) -> &'static str {
         // SAFETY: the builder put the start info there (public header `hvm/hvm_start_info.h`), with the address of the
