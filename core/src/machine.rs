@@ -68,6 +68,12 @@ pub trait Machine: Send + Sync {
     /// `until`. May return early; never returns late by more than the timer's resolution.
     fn sleep(&self, pcpu: PcpuId, until: Instant);
 
+    /// The host cannot go on, because this pcpu is stuck: the machine says what more it can of where that one is, and
+    /// ends. Comes back only where a machine has no such end.
+    fn fail(&self, stuck: PcpuId, reason: fmt::Arguments<'_>) {
+        let _ = (stuck, reason);
+    }
+
     /// An empty second stage, its tables taken from `frames`.
     ///
     /// # Errors

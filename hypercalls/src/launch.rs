@@ -68,8 +68,9 @@ pub fn launch(
     system.apply(command_line)?;
     system.check()?;
     let ids = system.ids();
+    let lookout = system.lookout();
     let (policy, pools, guests) = system.into_parts();
-    let queues = RunQueues::in_pools(machine.clone(), &pools);
+    let queues = RunQueues::in_pools(machine.clone(), &pools).with_lookout(lookout);
     let hypervisor = Hypervisor::with_queues(machine, frames, policy, queues, services);
     let mut keeper = Launcher::new(&ids, &guests);
     for (id, guest) in ids.iter().zip(&guests) {

@@ -13,7 +13,7 @@ use xenvisor_core::domain::Domain;
 use xenvisor_core::domain::life::{Life, Reason};
 use xenvisor_core::event::{Virq, stop_poll};
 use xenvisor_core::hypervisor::Hypervisor;
-use xenvisor_core::machine::Exit;
+use xenvisor_core::machine::{Exit, Level};
 use xenvisor_core::number::{DomainId, PcpuId, Vector};
 use xenvisor_core::sched::{Claim, RunQueues, Sleeper, Slice};
 use xenvisor_core::vcpu::mail::News;
@@ -56,10 +56,13 @@ pub fn run_everywhere(hypervisor: &Hypervisor, keeper: &mut dyn Keeper) {
 /// Runs guests on the first pcpu until the keeper says that this is all; then the others stop too.
 pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
     loop {
+        // A guest that is built again takes as long as it takes.
+        hypervisor.queues.excuse(pcpu, true);
         while let Some(id) = hypervisor.queues.takes_attention() {
             report_ended(hypervisor, id, keeper);
         }
         let work = keeper.work(hypervisor);
+        hypervisor.queues.excuse(pcpu, false);
         if work == Work::Finished {
             return hypervisor.queues.finish();
         }
@@ -67,6 +70,7 @@ pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
             service.poll(hypervisor);
         }
         let now = hypervisor.machine.now();
+        look_around(hypervisor, pcpu, now);
         wake_due(hypervisor, pcpu, now);
         match hypervisor.queues.next(pcpu, now) {
             Some((claim, slice)) => turn(hypervisor, pcpu, &claim, slice),
@@ -81,12 +85,24 @@ pub fn run(hypervisor: &Hypervisor, pcpu: PcpuId, keeper: &mut dyn Keeper) {
 pub fn help(hypervisor: &Hypervisor, pcpu: PcpuId) {
     while !hypervisor.queues.is_finished() {
         let now = hypervisor.machine.now();
+        look_around(hypervisor, pcpu, now);
         wake_due(hypervisor, pcpu, now);
         match hypervisor.queues.next(pcpu, now) {
             Some((claim, slice)) => turn(hypervisor, pcpu, &claim, slice),
             // Nothing but a kick or an alarm concerns it: it has no tick.
             None => hypervisor.queues.idle(pcpu, now, Instant::FAR),
         }
+    }
+}
+
+/// Looks whether the other pcpus still take turns.
+fn look_around(hypervisor: &Hypervisor, pcpu: PcpuId, now: Instant) {
+    let Some(stuck) = hypervisor.queues.look_around(pcpu, now) else {
+        return;
+    };
+    hypervisor.log(Level::Error, None, format_args!("{stuck}"));
+    if hypervisor.queues.fails_when_stuck() {
+        hypervisor.machine.fail(stuck.pcpu, format_args!("{stuck}"));
     }
 }
 

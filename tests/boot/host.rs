@@ -131,3 +131,22 @@ fn the_log_arrives_decoded_with_level_and_time() {
         "{booted}"
     );
 }
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test runs it"]
+fn a_processor_that_is_stuck_is_found_by_another_and_says_where_it_is() {
+    let guest = xtask::guests::build("ping").unwrap();
+    let story = Machine::with("stuck")
+        .module("guest", &std::fs::read(guest).unwrap())
+        .line("host.watchdog=1")
+        .pcpus(2)
+        .ends(Ending::HostFailed)
+        .story();
+    for expected in [
+        "pcpu 1 has taken no turn",
+        "in the turn of vcpu 0 of d1",
+        "stand_still",
+    ] {
+        assert!(story.contains(expected), "no {expected:?} in:\n{story}");
+    }
+}

@@ -8,12 +8,13 @@ use clap::Args;
 use std::time::Instant;
 
 /// The images the boot tests start.
-const IMAGES: [&str; 9] = [
+const IMAGES: [&str; 10] = [
     "linux",
     "one_guest",
     "two_guests",
     "exchange",
     "shares",
+    "stuck",
     "xen_default",
     "silo",
     "partitioned",

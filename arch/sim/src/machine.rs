@@ -226,6 +226,11 @@ impl Machine for SimMachine {
         self.shared.pcpus.sleep(until);
     }
 
+    #[allow(clippy::panic, reason = "a test of a host that fails: it must end like one")]
+    fn fail(&self, _: PcpuId, reason: fmt::Arguments<'_>) {
+        panic!("{reason}");
+    }
+
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
         let format = Plain {
             highest_leaf: TableLevel(2),

@@ -10,6 +10,7 @@
 
 mod alarms;
 mod ended;
+mod lookout;
 mod pcpu_set;
 mod pinned;
 mod queue;
@@ -19,6 +20,7 @@ mod seat;
 mod weighted;
 
 pub use alarms::{Alarms, Sleeper};
+pub use lookout::{Lookout, Stuck, Then};
 pub use pcpu_set::PcpuSet;
 pub use pinned::Pinned;
 pub use queues::{Pool, RunQueues};

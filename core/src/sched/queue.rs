@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::lookout::Pulse;
 use super::{Alarms, Claim, PcpuSet, Scheduler, Sleeper};
 use crate::clock::Instant;
 use crate::lock::{Rank, Ranked};
@@ -38,6 +39,8 @@ pub(super) struct Queue {
     pub moves: bool,
     /// How much sooner the first of another pcpu must be to be taken from there.
     pub margin_ns: u64,
+    /// Whether the pcpu goes on.
+    pub pulse: Pulse,
     /// How many vcpus have their home here.
     pub homes: AtomicU32,
 }
@@ -71,6 +74,7 @@ impl Queue {
             pool,
             moves,
             margin_ns,
+            pulse: Pulse::default(),
             homes: AtomicU32::new(0),
         }
     }

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::ended::Ended;
+use super::lookout::{Lookout, Rounds, Sight, Stuck, Then};
 use super::queue::{NOBODY, Queue};
 use super::{Arrival, Claim, OutOfMemory, PcpuSet, Scheduler, Sleeper, Slice};
 use crate::clock::Instant;
@@ -39,6 +40,7 @@ pub struct RunQueues {
     ended: Ended,
     /// How many vcpus were ever added.
     tickets: AtomicU64,
+    rounds: Rounds,
 }
 
 impl RunQueues {
@@ -76,7 +78,49 @@ impl RunQueues {
             machine,
             ended: Ended::new(),
             tickets: AtomicU64::new(0),
+            rounds: Rounds::new(Lookout::default()),
         }
+    }
+
+    /// With pcpus that look after each other in this way.
+    #[must_use]
+    pub fn with_lookout(mut self, lookout: Lookout) -> Self {
+        self.rounds = Rounds::new(lookout);
+        self
+    }
+
+    /// The pcpu looks at the others, if it is time to: one that takes no turns any more.
+    pub fn look_around(&self, pcpu: PcpuId, now: Instant) -> Option<Stuck> {
+        let others = (0..).map(PcpuId::new).zip(&self.queues);
+        let sights = others
+            .filter(|(other, _)| *other != pcpu)
+            .map(|(pcpu, queue)| Sight {
+                pcpu,
+                pulse: &queue.pulse,
+                sleeps: queue.idle.load(Ordering::Relaxed),
+                is_in_guest: queue.away.load(Ordering::Relaxed),
+            });
+        self.rounds.look(now, sights)
+    }
+
+    /// Whether the host fails when a pcpu is stuck.
+    #[must_use]
+    pub fn fails_when_stuck(&self) -> bool {
+        self.rounds.lookout().then == Then::Fail
+    }
+
+    /// The pcpu does what may take long, or has done it: meanwhile it is not taken for one that is stuck.
+    pub fn excuse(&self, pcpu: PcpuId, excused: bool) {
+        if let Some(queue) = self.queue(pcpu) {
+            queue.pulse.excuse(excused);
+        }
+    }
+
+    /// How long a pcpu may sleep. The first two wake to look after each other, where there are others.
+    fn nap_until(&self, pcpu: PcpuId, now: Instant) -> Instant {
+        let looks = self.queues.len() > 1 && pcpu.raw() < 2;
+        let interval_ns = self.rounds.interval_ns().filter(|_| looks);
+        interval_ns.map_or(Instant::FAR, |interval_ns| now.after_ns(interval_ns))
     }
 
     /// The queue of a pcpu; that of the first one for a pcpu there is not.
@@ -284,6 +328,7 @@ impl RunQueues {
             let since = since.max(Instant::from_ns(now.as_ns().saturating_sub(BETWEEN_NS)));
             waiting.running = next.map(|(claim, _)| (claim, since.min(now)));
             queue.nobody_gives_way();
+            queue.pulse.runs(next.map(|(claim, _)| claim.key));
             next
         })
     }
@@ -312,6 +357,7 @@ impl RunQueues {
         let Some(queue) = self.queue(pcpu) else {
             return Instant::FAR;
         };
+        queue.pulse.beat();
         queue.away.store(true, Ordering::SeqCst);
         queue.next_alarm().min(queue.give_way()).min(queue.ripe())
     }
@@ -358,8 +404,10 @@ impl RunQueues {
         let news = self.ended.is_finished() || self.ended.is_some() && pcpu == KEEPER;
         if queue.first() == NOBODY && !news {
             let until = queue.next_alarm().min(queue.ripe()).min(at_most);
+            let until = until.min(self.nap_until(pcpu, now));
             self.machine.sleep(pcpu, until);
         }
+        queue.pulse.beat();
         queue.away.store(false, Ordering::SeqCst);
         queue.idle.store(false, Ordering::SeqCst);
     }

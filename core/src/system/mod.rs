@@ -17,12 +17,13 @@ use alloc::vec::Vec;
 
 use crate::machine::Access;
 use crate::policy::{Policy, StaticPartition, XenDefault};
-use crate::sched::{PcpuSet, Pool, RoundRobin, Scheduler, Share};
+use crate::sched::{Lookout, PcpuSet, Pool, RoundRobin, Scheduler, Share};
 
 /// The description of all that runs on a machine.
 pub struct System {
     policy: Chosen,
     scheduler: Box<dyn Scheduler>,
+    lookout: Lookout,
     /// Pools beside the one that has all other pcpus.
     pools: Vec<Pool>,
     guests: Vec<Guest>,
@@ -60,6 +61,7 @@ impl System {
         Self {
             policy,
             scheduler: Box::new(RoundRobin::new()),
+            lookout: Lookout::default(),
             pools: Vec::new(),
             guests: Vec::new(),
         }
@@ -68,6 +70,18 @@ impl System {
     /// Orders runnable vcpus another way than in turn.
     pub fn schedule(&mut self, scheduler: impl Scheduler + 'static) {
         self.scheduler = Box::new(scheduler);
+    }
+
+    /// Lets pcpus look after each other in another way: see [`Lookout`]. `host.watchdog=SECONDS` (or `off`) and
+    /// `host.on_stuck=fail` (or `report`) on the command line say so as well.
+    pub const fn look_out(&mut self, lookout: Lookout) {
+        self.lookout = lookout;
+    }
+
+    /// How pcpus look after each other.
+    #[must_use]
+    pub const fn lookout(&self) -> Lookout {
+        self.lookout
     }
 
     /// Sets pcpus apart, with an order of their own. Guests that say so ([`Guest::pcpus`]) run there; all others run on
@@ -124,7 +138,7 @@ impl System {
     /// # Errors
     /// The first word that is not understood; then the description is spoilt and must not be used.
     pub fn apply(&mut self, command_line: &str) -> Result<(), BootError> {
-        overrides::apply(&mut self.guests, command_line)
+        overrides::apply(&mut self.guests, &mut self.lookout, command_line)
     }
 
     /// Whether the description can be built at all.

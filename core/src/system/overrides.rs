@@ -4,16 +4,31 @@ use alloc::string::{String, ToString};
 
 use super::{AfterEnd, BootError, Guest};
 use crate::number::{GIB, MIB};
+use crate::sched::{Lookout, Then};
 
 /// Words that are for others than the description: the machine's own.
 const OTHERS: [&str; 1] = ["host."];
 
 /// Applies every `guest.NAME.KEY=VALUE` to the guests.
-pub(super) fn apply(guests: &mut [Guest], command_line: &str) -> Result<(), BootError> {
+pub(super) fn apply(
+    guests: &mut [Guest],
+    lookout: &mut Lookout,
+    command_line: &str,
+) -> Result<(), BootError> {
     let mut rest = command_line;
     while let Some((word, after)) = next_word(rest)? {
         rest = after;
         let (key, value) = word.split_once('=').unwrap_or((&word, ""));
+        if let Some(option) = key.strip_prefix("host.")
+            && let Some(fits) = look_out(lookout, option, value)
+        {
+            fits.map_err(|expected| BootError::BadValue {
+                key: key.to_string(),
+                value: value.to_string(),
+                expected,
+            })?;
+            continue;
+        }
         if OTHERS.iter().any(|prefix| key.starts_with(prefix)) {
             continue;
         }
@@ -52,6 +67,25 @@ pub(super) fn apply(guests: &mut [Guest], command_line: &str) -> Result<(), Boot
         }
     }
     Ok(())
+}
+
+/// What the command line says of how pcpus look after each other, if it is that: what would fit, if this does not.
+fn look_out(lookout: &mut Lookout, option: &str, value: &str) -> Option<Result<(), &'static str>> {
+    match (option, value) {
+        ("watchdog", "off") => lookout.patience_ns = None,
+        ("watchdog", seconds) => {
+            let seconds = seconds.parse::<u64>().ok().filter(|seconds| *seconds > 0);
+            let Some(ns) = seconds.and_then(|seconds| seconds.checked_mul(1_000_000_000)) else {
+                return Some(Err("seconds, or off"));
+            };
+            lookout.patience_ns = Some(ns);
+        }
+        ("on_stuck", "fail") => lookout.then = Then::Fail,
+        ("on_stuck", "report") => lookout.then = Then::Report,
+        ("on_stuck", _) => return Some(Err("fail or report")),
+        _ => return None,
+    }
+    Some(Ok(()))
 }
 
 /// The first word, without its quotation marks, and what follows it.

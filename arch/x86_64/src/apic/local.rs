@@ -153,6 +153,11 @@ impl LocalApic {
         self.command(to, ASSERT | u32::from(vector));
     }
 
+    /// Interrupts the processor with this id, whatever it does.
+    pub(crate) fn send_nmi(&self, to: u32) {
+        self.command(to, DELIVER_NMI | ASSERT);
+    }
+
     /// Writes the interrupt command register, with interrupts off: a handler must not come between its halves.
     fn command(&self, to: u32, command: u32) {
         without_interrupts(|| match self.access {

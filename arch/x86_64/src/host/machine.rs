@@ -87,6 +87,10 @@ impl Machine for BareMachine {
         self.host.sleep(until);
     }
 
+    fn fail(&self, stuck: PcpuId, reason: fmt::Arguments<'_>) {
+        self.host.fail(stuck, reason);
+    }
+
     fn new_second_stage(&self, frames: &Arc<Frames>) -> Result<Box<dyn SecondStage>, OutOfFrames> {
         self.virtualization.new_second_stage(frames)
     }

@@ -3,6 +3,7 @@
 //! A processor that does not come up within a second is left out, with a word in the log; the machine works with the
 //! others. SDM vol. 3 §9.4.4 (the order of INIT and start-up interrupts and the waits between them).
 
+use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 
 use heapless::Vec;
@@ -15,6 +16,8 @@ use super::{Host, traps};
 use crate::apic::local::LocalApic;
 use crate::boot::start::HOST;
 use crate::boot::trampoline::{HANDOVER, code};
+use crate::console::serial::LastWords;
+use crate::panic::fail;
 use crate::time::clock;
 
 /// Waits of the start-up sequence, in nanoseconds.
@@ -154,17 +157,28 @@ impl Host {
     }
 
     fn interrupt(&self, pcpu: PcpuId) {
-        let target = if pcpu == pcpu::BOOT.id() {
-            Some(self.boot_apic_id)
-        } else {
-            self.others
-                .get()
-                .into_iter()
-                .flatten()
-                .find_map(|other| (other.pcpu.id() == pcpu).then_some(other.apic_id))
-        };
-        if let (Some(target), Some(apic)) = (target, pcpu::current().apic()) {
+        if let (Some(target), Some(apic)) = (self.apic_id(pcpu), pcpu::current().apic()) {
             apic.send(target, crate::apic::vectors::KICK);
         }
+    }
+
+    fn apic_id(&self, pcpu: PcpuId) -> Option<u32> {
+        if pcpu == pcpu::BOOT.id() {
+            return Some(self.boot_apic_id);
+        }
+        let mut others = self.others.get().into_iter().flatten();
+        others.find_map(|other| (other.pcpu.id() == pcpu).then_some(other.apic_id))
+    }
+
+    /// Ends the machine because another processor is stuck. That one is made to say where it is, by an interrupt that
+    /// comes through whatever it does; if it says nothing, this one ends the machine.
+    pub fn fail(&self, stuck: PcpuId, reason: fmt::Arguments<'_>) -> ! {
+        // Writing to the line cannot fail.
+        let _ = writeln!(LastWords, "\nxenvisor: {reason}");
+        if let (Some(target), Some(apic)) = (self.apic_id(stuck), pcpu::current().apic()) {
+            apic.send_nmi(target);
+        }
+        wait(PATIENCE_NS, || false);
+        fail(format_args!("{reason}, and does not even say where"))
     }
 }
