@@ -350,7 +350,11 @@ fn crashes_twice(words: &str) -> (u32, Ended, String) {
         let life = counted.fetch_add(1, Ordering::Relaxed);
         async move {
             guest.compute(SECOND_NS / 100).await;
-            let reason = [SHUTDOWN_crash, SHUTDOWN_watchdog, SHUTDOWN_poweroff][life.min(2) as usize];
+            let reason = match life {
+                0 => SHUTDOWN_crash,
+                1 => SHUTDOWN_watchdog,
+                _ => SHUTDOWN_poweroff,
+            };
             guest.shut_down(reason).await
         }
     });

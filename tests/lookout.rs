@@ -68,10 +68,7 @@ fn a_pcpu_that_stands_still_is_told_of_once_with_what_it_was_doing() {
         assert_eq!(told(&run), 1, "{}", run.log());
         let log = run.log();
         assert!(log.contains(&format!("pcpu {on} has taken no turn")), "{log}");
-        assert!(
-            log.contains("vcpu 0 of d1"),
-            "{log}"
-        );
+        assert!(log.contains("vcpu 0 of d1"), "{log}");
     }
 }
 
