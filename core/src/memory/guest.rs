@@ -70,40 +70,13 @@ impl<'a> GuestMemory<'a> {
         access: Access,
         mut each: impl FnMut(MachineAddr, Range<usize>),
     ) -> Result<(), NotRam> {
-        let mut done = 0;
-        while done < bytes {
-            let here = at.checked_add(done as u64).ok_or(NotRam(at))?;
-            let left = usize::try_from(FRAME_SIZE - here.offset()).unwrap_or(0);
-            let end = bytes.min(done + left);
+        pieces(at, bytes, |here, range| {
             let stage = self.stage.lock();
             let base = frame_behind(stage.as_ref(), here, access)?.address();
-            each(
-                MachineAddr::new(base.ok_or(NotRam(here))?.raw() | here.offset()),
-                done..end,
-            );
-            drop(stage);
-            done = end;
-        }
-        Ok(())
-    }
-
-    /// Calls `each` with the machine address and the position of each piece of `bytes` bytes that lies in one frame.
-    fn pieces(
-        &self,
-        at: GuestAddr,
-        bytes: usize,
-        access: Access,
-        mut each: impl FnMut(Place<'a>, Range<usize>),
-    ) -> Result<(), NotRam> {
-        let mut done = 0;
-        while done < bytes {
-            let here = at.checked_add(done as u64).ok_or(NotRam(at))?;
-            let left = usize::try_from(FRAME_SIZE - here.offset()).unwrap_or(0);
-            let end = bytes.min(done + left);
-            each(self.pin(here, access)?, done..end);
-            done = end;
-        }
-        Ok(())
+            let at = base.ok_or(NotRam(here))?.raw() | here.offset();
+            each(MachineAddr::new(at), range);
+            Ok(())
+        })
     }
 
     /// Finds and pins room for an answer of `bytes` bytes, so that sending it cannot fail.
@@ -139,9 +112,11 @@ impl<'a> GuestMemory<'a> {
             return Err(NotRam(at));
         }
         let mut fits = true;
-        self.pieces(at, bytes, Access::ReadWrite, |place, range| {
+        pieces(at, bytes, |here, range| {
+            let place = self.pin(here, Access::ReadWrite)?;
             let range = range.start.saturating_add(before)..range.end.saturating_add(before);
             fits &= reserved.pieces.push((place, range)).is_ok();
+            Ok(())
         })?;
         if fits { Ok(()) } else { Err(NotRam(at)) }
     }
@@ -192,6 +167,23 @@ impl GuestRam for GuestMemory<'_> {
         })?;
         Ok(done)
     }
+}
+
+/// Calls `each` with the address and the position of each piece of `bytes` bytes that lies in one frame.
+fn pieces(
+    at: GuestAddr,
+    bytes: usize,
+    mut each: impl FnMut(GuestAddr, Range<usize>) -> Result<(), NotRam>,
+) -> Result<(), NotRam> {
+    let mut done = 0;
+    while done < bytes {
+        let here = at.checked_add(done as u64).ok_or(NotRam(at))?;
+        let left = usize::try_from(FRAME_SIZE - here.offset()).unwrap_or(0);
+        let end = bytes.min(done + left);
+        each(here, done..end)?;
+        done = end;
+    }
+    Ok(())
 }
 
 /// The frame behind an address, if what is mapped there allows the access. It is the guest's for as long as the second

@@ -2,7 +2,7 @@
 //!
 //! The hypervisor looks at the same few pages again and again: the guest's page tables, its code and its stack at an exit
 //! that has to be decoded, the structures that calls point to. Invariant: an entry says what the tables say; whoever
-//! writes into a table forgets all of them first.
+//! changes tables forgets all of them first, once for each change.
 
 use core::cell::Cell;
 
@@ -39,7 +39,7 @@ impl Recent {
     }
 
     /// The tables change.
-    pub(super) fn forget(&self) {
-        self.0.iter().for_each(|slot| slot.set(None));
+    pub(super) fn forget(&mut self) {
+        *self = Self::new();
     }
 }

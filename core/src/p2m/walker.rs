@@ -63,6 +63,7 @@ impl<F: EntryFormat> P2m<F> {
     }
 
     fn apply(&mut self, change: &Change) -> Result<Flush, MapError> {
+        self.recent.forget();
         let root = Table::root(self.root);
         self.prepare(root, change)?;
         Ok(self.commit(root, change))
@@ -149,7 +150,6 @@ impl<F: EntryFormat> P2m<F> {
     /// One aligned 64-bit write: the only way a linked table ever changes.
     fn set(&self, table: Table, index: u64, entry: Entry) {
         let bits = self.format.encode(entry, table.level);
-        self.recent.forget();
         self.memory
             .write(Table::at(table.mfn, index), &bits.to_le_bytes());
     }
