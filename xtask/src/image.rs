@@ -108,14 +108,16 @@ fn executable(messages: &str, example: &str) -> Option<PathBuf> {
     })
 }
 
-/// One blob with `modules` by name in it, for a boot protocol that carries one.
-pub fn bundle(modules: &[(&str, &Path)]) -> Result<Vec<u8>> {
+/// A file in `folder` with `modules` by name in it, for a boot protocol that carries one.
+pub fn bundle(modules: &[(&str, &Path)], folder: &Path) -> Result<PathBuf> {
     let mut archive = crate::archive::Archive::new();
     for (name, file) in modules {
         let contents = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         archive.file(name, &contents)?;
     }
-    archive.finish()
+    let bundle = folder.join("bundle");
+    std::fs::write(&bundle, archive.finish()?).context("cannot write the bundle")?;
+    Ok(bundle)
 }
 
 #[cfg(test)]

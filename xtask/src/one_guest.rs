@@ -27,10 +27,10 @@ impl OneGuest {
     /// Starts a machine with this guest; `limit` is meant for a fast emulator. `settings` are words about it, as in `guest.guest.vcpus=2`.
     pub fn start(&self, guest: &Path, memory_mib: u64, settings: &str, limit: Duration) -> Result<Running> {
         let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
-        let bundle = scratch.path().join("bundle");
-        let modules = image::bundle(&[("guest", guest)])?;
-        let bytes = u64::try_from(modules.len()).context("the guest is too large")?;
-        std::fs::write(&bundle, modules).context("cannot write the bundle")?;
+        let bundle = image::bundle(&[("guest", guest)], scratch.path())?;
+        let bytes = std::fs::metadata(&bundle)
+            .context("cannot look at the bundle")?
+            .len();
         let boot = Boot::Image {
             image: self.image.clone(),
             bundle: Some(bundle),

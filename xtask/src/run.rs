@@ -159,12 +159,7 @@ impl Run {
         if self.machine == Place::Bare {
             return Ok(Boot::Bare { kernel, initrd });
         }
-        let bundle = scratch.join("bundle");
-        std::fs::write(
-            &bundle,
-            image::bundle(&[("vmlinuz", &kernel), ("initrd", &initrd)])?,
-        )
-        .context("cannot write the bundle")?;
+        let bundle = image::bundle(&[("vmlinuz", &kernel), ("initrd", &initrd)], scratch)?;
         Ok(Boot::Image {
             image: image::build(&self.example, self.log)?,
             bundle: Some(bundle),
@@ -195,8 +190,7 @@ impl Run {
             files.push((*name, guests::build(name)?));
         }
         let modules: Vec<_> = files.iter().map(|(name, file)| (*name, file.as_path())).collect();
-        let bundle = scratch.join("bundle");
-        std::fs::write(&bundle, image::bundle(&modules)?).context("cannot write the bundle")?;
+        let bundle = image::bundle(&modules, scratch)?;
         Ok(Boot::Image {
             image: image::build(&self.example, self.log)?,
             bundle: Some(bundle),

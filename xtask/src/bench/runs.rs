@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::machine::{Boot, Emulator, Machine};
 use crate::progress::Step;
@@ -24,9 +24,8 @@ pub(super) fn us(emulator: Emulator) -> Result<Costs> {
     let guest = guests::build(PROGRAM)?;
     let image = image::build("exchange", None)?;
     let step = Step::begin("counting with xenvisor");
-    let scratch = tempfile::tempdir()?;
-    let bundle = scratch.path().join("bundle");
-    std::fs::write(&bundle, image::bundle(&[("one", &guest), ("two", &guest)])?)?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch folder")?;
+    let bundle = image::bundle(&[("one", &guest), ("two", &guest)], scratch.path())?;
     let boot = Boot::Image {
         image,
         bundle: Some(bundle),
