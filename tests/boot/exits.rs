@@ -3,10 +3,9 @@
 //! Its transcript is `exits.txt`, byte for byte, in QEMU on an AMD processor and in Bochs on an Intel processor. What
 //! QEMU's processor gets wrong by itself is in `exits_strict.txt` instead, and said where a processor is right.
 
-use xtask::guests;
 use xtask::machine::{Emulator, Ending, Running};
 
-use crate::world::{Machine, emulator};
+use crate::world::{Machine, emulator, guest};
 
 /// What the guest says everywhere, but for the lines of [`CPUID`].
 const EVERYWHERE: &str = include_str!("exits.txt");
@@ -90,7 +89,7 @@ const CPUID: [Leaf; 26] = [
 ];
 
 fn start(words: &str, ending: Ending) -> Running {
-    let guest = std::fs::read(guests::build("exits").unwrap()).unwrap();
+    let guest = guest("exits");
     Machine::with("one_guest")
         .module("guest", &guest)
         .line(&format!("guest.guest.memory=64M guest.guest.cmdline={words}"))

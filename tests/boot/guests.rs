@@ -4,11 +4,7 @@ use xtask::guests;
 use xtask::machine::Ending;
 
 use crate::policy_images;
-use crate::world::Machine;
-
-fn guest(name: &str) -> Vec<u8> {
-    std::fs::read(guests::build(name).unwrap()).unwrap()
-}
+use crate::world::{Machine, guest};
 
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]

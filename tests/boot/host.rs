@@ -1,7 +1,7 @@
 //! The host alone, without guests: it starts by every boot protocol, keeps time, protects its memory, and when it fails
 //! it says so and ends.
 
-use crate::world::{Machine, Way};
+use crate::world::{Machine, Way, guest};
 use xtask::iso::Protocol;
 use xtask::machine::Ending;
 
@@ -135,9 +135,8 @@ fn the_log_arrives_decoded_with_level_and_time() {
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]
 fn a_processor_that_is_stuck_is_found_by_another_and_says_where_it_is() {
-    let guest = xtask::guests::build("ping").unwrap();
     let story = Machine::with("stuck")
-        .module("guest", &std::fs::read(guest).unwrap())
+        .module("guest", &guest("ping"))
         .line("host.watchdog=1")
         .pcpus(2)
         .ends(Ending::HostFailed)

@@ -1,13 +1,8 @@
 //! Guests beside each other: each has its share of the processor, whatever the other does with its own.
 
-use xtask::guests;
 use xtask::machine::{Emulator, Ending};
 
-use crate::world::{Machine, emulator};
-
-fn guest(name: &str) -> Vec<u8> {
-    std::fs::read(guests::build(name).unwrap()).unwrap()
-}
+use crate::world::{Machine, emulator, guest};
 
 #[test]
 #[ignore = "boots a machine: cargo xtask test runs it"]

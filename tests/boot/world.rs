@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use xtask::iso::{Iso, Protocol};
 use xtask::machine::{Boot, Emulator, Ending, Running};
-use xtask::{archive::Archive, image};
+use xtask::{archive::Archive, guests, image};
 
 /// How a machine gets its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,11 @@ pub enum Way {
 /// Which emulator the tests are about: the one that `cargo xtask test` names, QEMU if nobody does.
 pub fn emulator() -> Emulator {
     Emulator::from_environment().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// A guest of `tests/guests`, of 64-bit code.
+pub fn guest(name: &str) -> Vec<u8> {
+    std::fs::read(guests::build(name).unwrap()).unwrap()
 }
 
 /// The ELF file of an image, built when it is first asked for.

@@ -3,6 +3,7 @@
 use core::hint::black_box;
 
 use xenvisor_guests::prelude::*;
+use xenvisor_guests::trouble::ticks;
 
 /// How often a batch is repeated. The least counts: what comes between, a tick of the host's, only adds.
 const BATCHES: u32 = 20;
@@ -62,20 +63,14 @@ impl<'a> Clock<'a> {
 
 fn least(guest: &Guest, operations: u32, mut operation: impl FnMut(&Guest)) -> u64 {
     let batch = || {
-        let begin = now();
+        let begin = ticks();
         for _ in 0..operations {
             operation(guest);
         }
-        now().wrapping_sub(begin)
+        ticks().wrapping_sub(begin)
     };
     core::iter::repeat_with(batch)
         .take(BATCHES as usize)
         .min()
         .unwrap_or(0)
-}
-
-/// The time stamp counter.
-pub(crate) fn now() -> u64 {
-    // SAFETY: reading it changes nothing.
-    unsafe { core::arch::x86_64::_rdtsc() }
 }

@@ -3,17 +3,15 @@
 use core::arch::asm;
 
 use xenvisor_abi::event_channel::{
-    AllocUnbound, BindIpi, BindVirq, Close, EVTCHNOP_alloc_unbound, EVTCHNOP_bind_ipi, EVTCHNOP_bind_virq,
-    EVTCHNOP_close,
+    AllocUnbound, BindIpi, Close, EVTCHNOP_alloc_unbound, EVTCHNOP_bind_ipi, EVTCHNOP_close,
 };
 use xenvisor_abi::hvm::hvm_op::{GetTime, HVMOP_get_time};
-use xenvisor_abi::xen::{
-    DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_hvm_op, HYPERVISOR_set_timer_op, VIRQ_TIMER,
-};
-use xenvisor_guests::hypercall::{self, call, checked};
+use xenvisor_abi::xen::{DOMID_SELF, HYPERVISOR_event_channel_op, HYPERVISOR_hvm_op};
+use xenvisor_guests::hypercall::{self, checked};
 use xenvisor_guests::prelude::*;
+use xenvisor_guests::trouble::ticks;
 
-use crate::clock::{Clock, now};
+use crate::clock::Clock;
 use crate::other::Link;
 
 const VECTOR: u8 = 0xe0;
@@ -61,38 +59,29 @@ pub(crate) fn all(clock: &mut Clock<'_>) {
 }
 
 fn timer(clock: &mut Clock<'_>) {
-    let mut virq = BindVirq {
-        virq: VIRQ_TIMER,
-        ..BindVirq::default()
-    };
-    if checked(HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &mut virq).is_err() {
+    let Ok(port) = clock.guest().bind_timer() else {
         return clock.miss("timer-latency", "no timer");
-    }
-    clock.count("set-timer", |_| set_timer(FAR_NS));
-    let port = virq.port;
+    };
+    clock.count("set-timer", |guest| guest.set_timer(FAR_NS));
     let guest = clock.guest();
     let late = (0..20).map(|_| lateness(guest, port)).min().unwrap_or(0);
-    set_timer(0);
+    guest.set_timer(0);
     clock.say("timer-latency", late);
 }
 
 /// How many ticks behind its deadline the timer's event is seen, by a guest that does nothing but wait for it.
 fn lateness(guest: &Guest, port: u32) -> u64 {
-    let (before, begin) = (now(), system_time());
+    let (before, begin) = (ticks(), system_time());
     // The call takes as long on its way there as on its way back, about.
-    let at = before.midpoint(now());
-    set_timer(begin + AHEAD_NS);
+    let at = before.midpoint(ticks());
+    guest.set_timer(begin + AHEAD_NS);
     interrupts(true);
     while !guest.take(port) {
         core::hint::spin_loop();
     }
-    let seen = now();
+    let seen = ticks();
     interrupts(false);
     seen.saturating_sub(at + AHEAD_NS)
-}
-
-fn set_timer(at_ns: u64) {
-    call(HYPERVISOR_set_timer_op, [at_ns, 0, 0, 0, 0]);
 }
 
 fn system_time() -> u64 {
